@@ -1,0 +1,27 @@
+package events
+
+import (
+	"maps"
+	"slices"
+)
+
+// Encode is how the writer makes payloads.
+func Encode(f Fact) ([]byte, error) { return encode(f) }
+
+// SchemaOf is the schema in which f is written.
+func SchemaOf(f Fact) int16 { return f.fact().schema }
+
+// Types are the types of all facts.
+func Types() []string {
+	names := map[string]struct{}{}
+	for k := range decoders {
+		names[k.name] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Remembered is of how many streams the writer remembers the version. It must not be appending.
+func (w *Writer[S]) Remembered() int { return len(w.session.tail.versions) }
+
+// RememberedStreams is about how many it may.
+const RememberedStreams = rememberedStreams

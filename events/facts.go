@@ -1,0 +1,176 @@
+package events
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Fact is what an event says: one of the structs of this file. They are plain data with stable JSON: every payload ever
+// written decodes forever (testdata/payloads holds one of each type and schema).
+//
+//sumtype:decl
+type Fact interface {
+	// fact closes the sum: facts are defined here and nowhere else.
+	fact() kind
+}
+
+// Account is a forge account as facts name it. Identity is (forge type, base URL, account id); the login is what it was
+// called then.
+type Account struct {
+	ForgeType    string `json:"forge_type"`
+	BaseURL      string `json:"base_url"`
+	AccountID    string `json:"account_id"`
+	AccountLogin string `json:"account_login"`
+}
+
+// Same reports whether a and b are the same account, whatever it was called.
+func (a Account) Same(b Account) bool {
+	return a.ForgeType == b.ForgeType && a.BaseURL == b.BaseURL && a.AccountID == b.AccountID
+}
+
+type (
+	// OperatorClaimed says that the deployment now belongs to the account. Stream operator, once.
+	OperatorClaimed struct {
+		Account
+	}
+
+	// AccountLinked says that another account may sign in. Stream operator.
+	AccountLinked struct {
+		Account
+	}
+
+	// AccountRemoved says that the account may no longer sign in. Stream operator.
+	AccountRemoved struct {
+		Account
+
+		Reason string `json:"reason"` // removed, rebound
+	}
+
+	// OperatorRecovered says that somebody with access to the database had a one-time code printed that lets one more
+	// account in. Stream operator.
+	OperatorRecovered struct {
+		CodeExpiresAt time.Time `json:"code_expires_at"`
+	}
+
+	// TokenIssued says that the forge granted a token, which replaces the connection's token if there was one. Stream
+	// token/F; its sealed part is a [SealedTokens].
+	TokenIssued struct {
+		Account
+
+		Kind string `json:"kind"` // the forge's kind
+		// Grant is how the token was had: authorization_code, or imported by the embedding program.
+		Grant string `json:"grant"`
+		// Scopes as granted; null where the forge does not say.
+		Scopes []string `json:"scopes"`
+		// ExpiresAt is null for a token that does not expire.
+		ExpiresAt   *time.Time `json:"expires_at"`
+		Refreshable bool       `json:"refreshable"`
+		// DataKey is the id of the key that seals this token pair and no other.
+		DataKey uuid.UUID `json:"data_key"`
+	}
+
+	// TokenRevocationRequested says that a token must no longer be used and is to be revoked at the forge. Stream
+	// token/F. If it was the connection's current token, the connection is no longer connected.
+	TokenRevocationRequested struct {
+		Account
+
+		DataKey uuid.UUID `json:"data_key"`
+		// IssuedAt is the position of the event whose sealed part holds the token.
+		IssuedAt int64 `json:"issued_at"`
+		// Reason is disconnected, replaced or rebound.
+		Reason string `json:"reason"`
+	}
+
+	// TokenRevoked settles a requested revocation; the token's data key is gone with it. Stream token/F.
+	TokenRevoked struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+		// Outcome is confirmed (the forge says so), unsupported (the forge cannot) or given_up (it did not answer, or the
+		// connection is no longer configured).
+		Outcome string `json:"outcome"`
+	}
+
+	// ConnectionRebound says that a connection's name now means another base URL. The token that was bound to the old one
+	// is dropped. Stream token/F.
+	ConnectionRebound struct {
+		ForgeType string `json:"forge_type"`
+		From      string `json:"from"`
+		To        string `json:"to"`
+		// AccountsKept says that a person vouched for it being the same forge: its accounts may go on signing in.
+		AccountsKept bool `json:"accounts_kept"`
+	}
+
+	// ForgeActivated says that a forge is active, and which one was before, null for none. Stream active-forge.
+	ForgeActivated struct {
+		ForgeType string  `json:"forge_type"`
+		Previous  *string `json:"previous"`
+	}
+
+	// ForgeDeactivated says that no forge is active any more. Stream active-forge.
+	ForgeDeactivated struct {
+		Previous string `json:"previous"`
+		Reason   string `json:"reason"` // cleared, disconnected, rebound
+	}
+
+	// SessionStarted says that an account signed in. Stream session/U; its sealed part is the keyed hash of the cookie's
+	// secret.
+	SessionStarted struct {
+		Account
+
+		// IdleUntil is when the session ends if nobody uses it, ExpiresAt when it ends anyway.
+		IdleUntil time.Time `json:"idle_until"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}
+
+	// SessionExtended says that a session is in use. At most once a day. Stream session/U.
+	SessionExtended struct {
+		IdleUntil time.Time `json:"idle_until"`
+	}
+
+	// SessionEnded says that a session is over. Stream session/U.
+	SessionEnded struct {
+		// Reason is logout, replaced (by the session of a new sign-in), expired, account_removed, or unknown_account (an
+		// allow-list that let it in is no longer set).
+		Reason string `json:"reason"`
+	}
+
+	// LoginDenied says who was turned away and why. Stream denials.
+	LoginDenied struct {
+		Account
+
+		Reason string `json:"reason"`
+	}
+
+	// LoginsDenied counts refusals that were above the cap on single facts. Stream denials.
+	LoginsDenied struct {
+		Count int64     `json:"count"`
+		From  time.Time `json:"from"`
+		Until time.Time `json:"until"`
+	}
+)
+
+// kind names a type of fact and the schema in which this program writes it.
+type kind struct {
+	name   string
+	schema int16
+}
+
+func (OperatorClaimed) fact() kind          { return kind{"OperatorClaimed", 1} }
+func (AccountLinked) fact() kind            { return kind{"AccountLinked", 1} }
+func (AccountRemoved) fact() kind           { return kind{"AccountRemoved", 1} }
+func (OperatorRecovered) fact() kind        { return kind{"OperatorRecovered", 1} }
+func (TokenIssued) fact() kind              { return kind{"TokenIssued", 1} }
+func (TokenRevocationRequested) fact() kind { return kind{"TokenRevocationRequested", 1} }
+func (TokenRevoked) fact() kind             { return kind{"TokenRevoked", 1} }
+func (ConnectionRebound) fact() kind        { return kind{"ConnectionRebound", 1} }
+func (ForgeActivated) fact() kind           { return kind{"ForgeActivated", 1} }
+func (ForgeDeactivated) fact() kind         { return kind{"ForgeDeactivated", 1} }
+func (SessionStarted) fact() kind           { return kind{"SessionStarted", 1} }
+func (SessionExtended) fact() kind          { return kind{"SessionExtended", 1} }
+func (SessionEnded) fact() kind             { return kind{"SessionEnded", 1} }
+func (LoginDenied) fact() kind              { return kind{"LoginDenied", 1} }
+func (LoginsDenied) fact() kind             { return kind{"LoginsDenied", 1} }
+
+// TypeOf returns the event type of a fact, as stored: the name of its struct.
+func TypeOf(f Fact) string { return f.fact().name }

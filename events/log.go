@@ -1,0 +1,168 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Log reads the log. A reader that has seen a position has seen everything before it: positions are dense and in commit
+// order. Where the database cannot be asked, reads end with [ErrUnreadable]. Safe for concurrent use.
+type Log struct {
+	pool *pgxpool.Pool
+}
+
+// NewLog returns the log in the current schema of the pool's connections.
+func NewLog(pool *pgxpool.Pool) *Log { return &Log{pool: pool} }
+
+// Query selects events. The zero Query selects all of them.
+type Query struct {
+	// After and Through bound the positions: After < position ≤ Through. Through 0 means to the end.
+	After, Through int64
+	// Stream and Types narrow it to one stream and to certain types.
+	Stream Stream
+	Types  []string
+	// Latest, if not 0, selects only the last that many events, newest first.
+	Latest int
+}
+
+const recordColumns = `position, event_id, stream, stream_version, type, schema, occurred_at, actor, correlation_id, payload, sealed`
+
+func (q Query) sql() (sql string, args []any) {
+	sql = `SELECT ` + recordColumns + ` FROM events`
+	and := ` WHERE `
+	where := func(condition string, arg any) {
+		args = append(args, arg)
+		sql += and + fmt.Sprintf(condition, len(args))
+		and = ` AND `
+	}
+	if q.After > 0 {
+		where(`position > $%d`, q.After)
+	}
+	if q.Through > 0 {
+		where(`position <= $%d`, q.Through)
+	}
+	if q.Stream != "" {
+		where(`stream = $%d`, q.Stream)
+	}
+	if len(q.Types) > 0 {
+		where(`type = ANY($%d)`, q.Types)
+	}
+	order := "position"
+	if q.Stream != "" {
+		order = "stream_version" // the same order, and there is an index that holds just the stream
+	}
+	if q.Latest > 0 {
+		args = append(args, q.Latest)
+		return sql + fmt.Sprintf(` ORDER BY %s DESC LIMIT $%d`, order, len(args)), args
+	}
+	return sql + ` ORDER BY ` + order, args
+}
+
+// Records yields the selected rows as they are stored, in order, streamed: memory does not grow with their number. The
+// sequence holds a connection of the pool while it runs, and ends after an error.
+func (l *Log) Records(ctx context.Context, q Query) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		// Whoever stops early gives up the connection rather than wait for the rest of a long log.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		sql, args := q.sql()
+		rows, err := l.pool.Query(ctx, sql, args...)
+		if err != nil {
+			yield(Record{}, ReadError("read the log", err))
+			return
+		}
+		scan(rows, cancel)(yield)
+	}
+}
+
+// Read yields the selected events, decoded. Like [Log.Records] otherwise; an event that this program does not know ends the
+// sequence with [ErrUnknownEvent].
+func (l *Log) Read(ctx context.Context, q Query) iter.Seq2[Event, error] {
+	return decoded(l.Records(ctx, q))
+}
+
+// ReadIn is [Log.Read] within a transaction, which sees what its snapshot holds.
+func ReadIn(ctx context.Context, tx pgx.Tx, q Query) iter.Seq2[Event, error] {
+	return decoded(func(yield func(Record, error) bool) {
+		sql, args := q.sql()
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			yield(Record{}, ReadError("read the log", err))
+			return
+		}
+		scan(rows, func() {})(yield)
+	})
+}
+
+func decoded(records iter.Seq2[Record, error]) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for record, err := range records {
+			var event Event
+			if err == nil {
+				event, err = record.Decode()
+			}
+			if !yield(event, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// scan yields rows; stop is called if the consumer wants no more of them and there are more.
+func scan(rows pgx.Rows, stop func()) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		defer rows.Close()
+		var r Record
+		fields := []any{
+			&r.Position, (*[16]byte)(&r.ID), (*string)(&r.Stream), &r.StreamVersion, &r.Type, &r.Schema, &r.OccurredAt,
+			&r.Actor, (*[16]byte)(&r.CorrelationID), (*[]byte)(&r.Payload), &r.Sealed,
+		}
+		for rows.Next() {
+			r.Payload, r.Sealed = nil, nil // the record yielded before keeps its own
+			if err := rows.Scan(fields...); err != nil {
+				yield(Record{}, ReadError("read the log", err))
+				return
+			}
+			r.OccurredAt = r.OccurredAt.UTC()
+			if !yield(r, nil) {
+				if rows.Next() {
+					stop()
+				}
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(Record{}, ReadError("read the log", err))
+		}
+	}
+}
+
+// At returns the event at a position, or [ErrNotFound].
+func (l *Log) At(ctx context.Context, position int64) (Event, error) {
+	for event, err := range l.Read(ctx, Query{After: position - 1, Through: position}) {
+		return event, err
+	}
+	return Event{}, fmt.Errorf("position %d: %w", position, ErrNotFound)
+}
+
+// Head is the end of the log.
+type Head struct {
+	Position   int64 // 0 if the log is empty
+	OccurredAt time.Time
+}
+
+// Head returns the end of the log.
+func (l *Log) Head(ctx context.Context) (Head, error) {
+	var head Head
+	err := l.pool.QueryRow(ctx, headSQL).Scan(&head.Position, &head.OccurredAt)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Head{}, ReadError("read the head of the log", err)
+	}
+	return head, nil
+}

@@ -1,0 +1,353 @@
+package events_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/projections"
+)
+
+func TestTheLogRefusesChangesEvenToItsOwner(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	mustAppend(t, b.writer(t, b.db.URL), activate("a"))
+	for _, role := range []string{"origin", "replica"} {
+		for _, sql := range []string{
+			`UPDATE events SET actor = 'somebody else'`,
+			`UPDATE events SET actor = 'nobody' WHERE false`,
+			`DELETE FROM events`,
+			`TRUNCATE events`,
+		} {
+			t.Run(role+": "+sql, func(t *testing.T) {
+				t.Parallel()
+				conn := b.db.Conn(t)
+				if _, err := conn.Exec(t.Context(), `SET session_replication_role = `+role); err != nil {
+					t.Fatal(err)
+				}
+				_, err := conn.Exec(t.Context(), sql)
+				var pgErr *pgconn.PgError
+				if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+					t.Fatalf("not refused: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestReading(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	for i := range 10 {
+		mustAppend(t, w, activate(fmt.Sprintf("forge-%d", i)))
+		if i%5 == 4 {
+			mustAppend(t, w, decision{
+				Streams: []events.Stream{events.StreamDenials},
+				Decide: func(*projections.State, time.Time) (events.Outcome, error) {
+					return events.Outcome{Drafts: []events.Draft{{Stream: events.StreamDenials, Fact: events.LoginDenied{Reason: "unknown_account"}}}}, nil
+				},
+			})
+		}
+	}
+	for name, c := range map[string]struct {
+		query events.Query
+		want  []int64
+	}{
+		"everything":       {events.Query{}, []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}},
+		"a range":          {events.Query{After: 4, Through: 7}, []int64{5, 6, 7}},
+		"a stream":         {events.Query{Stream: events.StreamDenials}, []int64{6, 12}},
+		"a stream, partly": {events.Query{Stream: events.StreamActiveForge, After: 9}, []int64{10, 11}},
+		"a type":           {events.Query{Types: []string{"LoginDenied"}}, []int64{6, 12}},
+		"two types":        {events.Query{Types: []string{"LoginDenied", "ForgeActivated"}, Through: 3}, []int64{1, 2, 3}},
+		"the latest":       {events.Query{Latest: 3}, []int64{12, 11, 10}},
+		"beyond the end":   {events.Query{After: 12}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []int64
+			for e, err := range b.log.Read(t.Context(), c.query) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, e.Position)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("one position", func(t *testing.T) {
+		t.Parallel()
+		e, err := b.log.At(t.Context(), 6)
+		if err != nil || e.Position != 6 || e.Type != "LoginDenied" {
+			t.Errorf("%+v, %v", e, err)
+		}
+		if _, err := b.log.At(t.Context(), 13); !errors.Is(err, events.ErrNotFound) {
+			t.Errorf("past the end: %v", err)
+		}
+	})
+	t.Run("a reader that stops gives its connection back", func(t *testing.T) {
+		t.Parallel()
+		pool := b.db.Pool(t)
+		log := events.NewLog(pool)
+		for range 2 * int(pool.Config().MaxConns) {
+			for _, err := range log.Read(t.Context(), events.Query{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		if n := pool.Stat().AcquiredConns(); n != 0 {
+			t.Errorf("%d connections not given back", n)
+		}
+	})
+}
+
+func TestTimeNeverGoesBackwards(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	clock := []time.Time{
+		time.Date(2026, 1, 1, 0, 0, 10, 999, time.FixedZone("", 3600)), time.Date(2026, 1, 1, 0, 0, 5, 0, time.UTC), time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	for _, now := range clock { // a process each, with a clock of its own
+		w := b.writer(t, b.db.URL, func(c *events.WriterConfig) { c.Now = func() time.Time { return now } })
+		mustAppend(t, w, activate("a"))
+		mustAppend(t, w, activate("b"))
+	}
+	want := []time.Time{clock[0].UTC().Truncate(time.Microsecond), clock[1], clock[1]}
+	for i, e := range b.all(t) {
+		if !e.OccurredAt.Equal(want[i/2]) {
+			t.Errorf("event %d at %s, want %s", e.Position, e.OccurredAt, want[i/2])
+		}
+	}
+}
+
+// conflict is an effect that the database refuses.
+type conflict struct{}
+
+func (conflict) Queue(batch *pgx.Batch) { batch.Queue(`INSERT INTO vault_check VALUES (false, 'x')`) }
+
+func TestAMemberThatIsRefusedSpoilsNothingForItsGroup(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := events.Lock(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+	results := make(chan error, 21)
+	add := func(d decision) { go func() { _, err := w.Append(t.Context(), d); results <- err }() }
+	add(activate("first"))
+	b.waitForLock(t) // the others wait behind it, and become one group
+	spoils := activate("spoils")
+	decide := spoils.Decide
+	spoils.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+		outcome, err := decide(s, now)
+		outcome.Effects = []events.Effect{conflict{}}
+		return outcome, err
+	}
+	panics := activate("panics")
+	panics.Decide = func(*projections.State, time.Time) (events.Outcome, error) { panic("at the disco") }
+	undeclared := activate("undeclared")
+	undeclared.Streams = nil
+	for range 5 {
+		add(activate("fine"))
+	}
+	add(spoils)
+	add(panics)
+	add(undeclared)
+	for range 5 {
+		add(activate("fine"))
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for range 14 {
+		if err := <-results; err != nil {
+			failed++
+			t.Log(err)
+		}
+	}
+	if failed != 3 {
+		t.Errorf("%d of the decisions failed, want 3", failed)
+	}
+	if all := b.all(t); len(all) != 11 {
+		t.Errorf("%d events, want 11", len(all))
+	}
+	b.verify(t)
+}
+
+// What a Query has read must hold when its decision is taken, so no other decision may come in between.
+func TestADecisionWithReadsOfItsOwnSeesWhatWasDecidedBeforeIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	const decisions = 20
+	results := make(chan error, decisions)
+	for range decisions {
+		var read int64
+		d := activate("a")
+		decide := d.Decide
+		d.Query = func(batch *pgx.Batch) {
+			batch.Queue(`SELECT coalesce(max(version), 0) FROM active_forge_type`).QueryRow(func(row pgx.Row) error { return row.Scan(&read) })
+		}
+		d.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+			if active, _ := s.Active(); active.Version != read {
+				return events.Outcome{}, fmt.Errorf("read version %d, but it is %d", read, active.Version)
+			}
+			return decide(s, now)
+		}
+		go func() { _, err := w.Append(t.Context(), d); results <- err }()
+	}
+	for range decisions {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if all := b.all(t); len(all) != decisions {
+		t.Errorf("%d events, want %d", len(all), decisions)
+	}
+}
+
+func TestAClosedLogTakesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	mustAppend(t, w, activate("a"))
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Append(t.Context(), activate("b")); !errors.Is(err, events.ErrClosed) {
+		t.Fatalf("append: %v", err)
+	}
+}
+
+// What is appended to streams that begin and are never looked up again must not pile up in memory.
+func TestTheWriterForgetsStreamsInTime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	const each = 250
+	for range 2*events.RememberedStreams/each + 1 {
+		var outcome events.Outcome
+		d := decision{Actor: "test", Correlation: uuid.Must(uuid.NewV7())}
+		for range each {
+			id := uuid.New()
+			d.Fresh = append(d.Fresh, events.SessionStream(id))
+			outcome.Drafts = append(outcome.Drafts, events.Draft{
+				Stream: events.SessionStream(id), Fact: events.SessionStarted{}, Sealed: id[:],
+			})
+		}
+		d.Decide = func(*projections.State, time.Time) (events.Outcome, error) { return outcome, nil }
+		mustAppend(t, w, d)
+		if n := w.Remembered(); n > events.RememberedStreams+each {
+			t.Fatalf("the writer remembers %d streams", n)
+		}
+	}
+	b.verify(t)
+}
+
+func TestALogOfANewerProgramStopsTheFold(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	mustAppend(t, b.writer(t, b.db.URL), activate("a"))
+	_, err := b.pool.Exec(t.Context(), `
+		INSERT INTO events SELECT 2, gen_random_uuid(), stream, 2, type, 99, occurred_at, actor, correlation_id, payload, sealed FROM events`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := projections.Verify(t.Context(), b.pool, projections.VerifyOptions{Repair: true}); !errors.Is(err, events.ErrUnknownEvent) {
+		t.Fatalf("verify: %v", err)
+	}
+}
+
+func TestPayloadsAreKeptByteForByte(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	appended := mustAppend(t, b.writer(t, b.db.URL), decision{
+		Streams: []events.Stream{events.StreamDenials},
+		Decide: func(*projections.State, time.Time) (events.Outcome, error) {
+			fact := events.LoginDenied{Reason: "<&>\u2028\u0000 \"é\""}
+			return events.Outcome{Drafts: []events.Draft{{Stream: events.StreamDenials, Fact: fact, Sealed: []byte{0, 1, 2}}}}, nil
+		},
+	})
+	for record, err := range b.log.Records(t.Context(), events.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(appended[0].Record, record); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestAGroupNotifiesOnceOnTheChannelOfItsLog(t *testing.T) {
+	t.Parallel()
+	b, other := newBench(t), newBench(t)
+	listener := b.db.Conn(t)
+	var channel string
+	if err := listener.QueryRow(t.Context(), `SELECT 'forgeauth_' || md5(current_schema())`).Scan(&channel); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listener.Exec(t.Context(), "LISTEN "+channel); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, other.writer(t, other.db.URL), activate("elsewhere"))
+	w := b.writer(t, b.db.URL)
+	mustAppend(t, w, activate("a"))
+	two := activate("b")
+	decide := two.Decide
+	two.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+		outcome, err := decide(s, now)
+		outcome.Drafts = append(outcome.Drafts, outcome.Drafts...)
+		return outcome, err
+	}
+	mustAppend(t, w, two)
+	for _, want := range []string{"1", "3"} {
+		heard, err := listener.WaitForNotification(t.Context())
+		if err != nil || heard.Payload != want {
+			t.Fatalf("heard %+v, %v; want position %s", heard, err, want)
+		}
+	}
+}
+
+// Every statement of a transaction can succeed and its COMMIT still fail.
+func TestARefusalAtCommitIsARefusal(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, sql := range []string{
+		`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not today''; END'`,
+		`CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+		 WHEN (NEW.actor = 'refused') EXECUTE FUNCTION refuse()`,
+	} {
+		if _, err := b.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := b.writer(t, b.db.URL)
+	refused := activate("a")
+	refused.Actor = "refused"
+	for _, path := range []string{"two trips", "one trip"} {
+		if _, err := w.Append(t.Context(), refused); err == nil || errors.Is(err, events.ErrCommitUnknown) {
+			t.Errorf("%s: %v", path, err)
+		}
+		mustAppend(t, w, activate("b")) // and the writer knows the tail again
+	}
+	if all := b.all(t); len(all) != 2 {
+		t.Errorf("%d events, want 2", len(all))
+	}
+	b.verify(t)
+}

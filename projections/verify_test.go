@@ -1,0 +1,211 @@
+package projections_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/projections"
+)
+
+func verify(t *testing.T, h *house, o projections.VerifyOptions) projections.Report {
+	t.Helper()
+	report, err := projections.Verify(t.Context(), h.pool, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func TestTablesEqualTheFoldOfTheLog(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, forgeType := range []string{"a", "b", "a"} {
+		if _, err := h.writer.Append(t.Context(), signIn(forgeType)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := projections.Report{Through: 6, Rows: 3, Differences: []projections.Difference{}}
+	if diff := cmp.Diff(want, verify(t, h, projections.VerifyOptions{})); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestVerifyNamesWhatDiffersAndRepairMendsJustThat(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, forgeType := range []string{"a", "b", "c"} {
+		if _, err := h.writer.Append(t.Context(), signIn(forgeType)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stray := uuid.MustParse("00000000-0000-4000-8000-000000000001")
+	for _, tampering := range []string{
+		`UPDATE operator_oauth_tokens SET base_url = 'https://evil.example', access_token = '\x00' WHERE forge_type = 'a'`,
+		`DELETE FROM operator_oauth_tokens WHERE forge_type = 'b'`,
+		`INSERT INTO token_revocations VALUES ('` + stray.String() + `', 'a', '', '', 1, '', now(), 1)`,
+		`UPDATE active_forge_type SET forge_type = 'a'`,
+	} {
+		if _, err := h.pool.Exec(t.Context(), tampering); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := rowVersions(t, h, "c")
+	want := projections.Report{Through: 6, Rows: 4, Differences: []projections.Difference{
+		{Table: "operator_oauth_tokens", Key: "a", Column: "base_url", Have: "https://evil.example", Want: "https://a.example"},
+		{Table: "operator_oauth_tokens", Key: "a", Column: "access_token", Have: "00", Want: "61"},
+		{Table: "operator_oauth_tokens", Key: "b", Have: "none", Want: "a row"},
+		{Table: "token_revocations", Key: stray.String(), Have: "a row", Want: "none"},
+		{Table: "active_forge_type", Key: "true", Column: "forge_type", Have: "a", Want: "c"},
+	}}
+	if diff := cmp.Diff(want, verify(t, h, projections.VerifyOptions{})); diff != "" {
+		t.Fatal(diff)
+	}
+	want.Repaired = true
+	if diff := cmp.Diff(want, verify(t, h, projections.VerifyOptions{Repair: true})); diff != "" {
+		t.Fatal(diff)
+	}
+	clean := projections.Report{Through: 6, Rows: 4, Differences: []projections.Difference{}}
+	if diff := cmp.Diff(clean, verify(t, h, projections.VerifyOptions{Repair: true})); diff != "" {
+		t.Fatal(diff)
+	}
+	if after := rowVersions(t, h, "c"); after != before {
+		t.Fatal("repair rewrote a row that did not differ")
+	}
+	// The writer remembers rows from before the tampering and must notice the repair.
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+	if report := verify(t, h, projections.VerifyOptions{}); len(report.Differences) != 0 {
+		t.Fatalf("after another append: %+v", report.Differences)
+	}
+}
+
+// rowVersions returns which transaction wrote the row of a connection.
+func rowVersions(t *testing.T, h *house, forgeType string) (xmin string) {
+	t.Helper()
+	err := h.pool.QueryRow(t.Context(), `SELECT xmin::text FROM operator_oauth_tokens WHERE forge_type = $1`, forgeType).Scan(&xmin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return xmin
+}
+
+func TestANewerFoldStopsThisOne(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.pool.Exec(t.Context(), `UPDATE projections SET version = version + 1 WHERE name = 'active_forge_type'`); err != nil {
+		t.Fatal(err)
+	}
+	// The writer remembers the tail, and finds out all the same.
+	if _, err := h.writer.Append(t.Context(), signIn("a")); !errors.Is(err, events.ErrOutdated) {
+		t.Fatalf("append: %v", err)
+	}
+	if _, err := projections.Verify(t.Context(), h.pool, projections.VerifyOptions{Repair: true}); !errors.Is(err, events.ErrOutdated) {
+		t.Fatalf("repair: %v", err)
+	}
+}
+
+// A newer program may keep a table that this one has never heard of. It would go stale if this one went on writing.
+func TestAFoldThatOnlyANewerProgramHasStopsThisOne(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.pool.Exec(t.Context(), `INSERT INTO projections (name, version) VALUES ('of_the_future', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	// The writer remembers the tail, and finds out all the same.
+	if _, err := h.writer.Append(t.Context(), signIn("a")); !errors.Is(err, events.ErrOutdated) {
+		t.Fatalf("append: %v", err)
+	}
+}
+
+// startSession begins a session whose secret has that hash.
+func startSession(id uuid.UUID, hash string) decision {
+	stream := events.SessionStream(id)
+	return decision{
+		Actor:       "test",
+		Correlation: uuid.Must(uuid.NewV7()),
+		Fresh:       []events.Stream{stream},
+		Decide: func(_ *projections.State, now time.Time) (events.Outcome, error) {
+			fact := events.SessionStarted{IdleUntil: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour)}
+			return events.Outcome{Drafts: []events.Draft{{Stream: stream, Fact: fact, Sealed: []byte(hash)}}}, nil
+		},
+	}
+}
+
+// Rows that are wrong stand in each other's way where a column is unique: two sessions have changed places, and a third
+// one's row goes by another name.
+func TestRepairUntanglesRowsThatHoldEachOthersHashes(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := h.writer.Append(t.Context(), startSession(uuid.NewSHA1(uuid.Nil, []byte(name)), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tampering := range []string{
+		`UPDATE operator_sessions SET secret_hash = 'x' WHERE secret_hash = 'a'`,
+		`UPDATE operator_sessions SET secret_hash = 'a' WHERE secret_hash = 'b'`,
+		`UPDATE operator_sessions SET secret_hash = 'b' WHERE secret_hash = 'x'`,
+		`UPDATE operator_sessions SET session_id = gen_random_uuid() WHERE secret_hash = 'c'`,
+	} {
+		if _, err := h.pool.Exec(t.Context(), tampering); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if report := verify(t, h, projections.VerifyOptions{Repair: true}); !report.Repaired || len(report.Differences) != 4 {
+		t.Fatalf("repair: %+v", report)
+	}
+	if report := verify(t, h, projections.VerifyOptions{}); len(report.Differences) != 0 {
+		t.Fatalf("after the repair: %+v", report.Differences)
+	}
+}
+
+func TestAnOlderFoldIsRepairedBeforeItIsWrittenTo(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if _, err := h.pool.Exec(t.Context(), `UPDATE projections SET version = 0 WHERE name = 'operator'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.writer.Append(t.Context(), signIn("a")); !errors.Is(err, events.ErrBehind) {
+		t.Fatalf("append: %v", err)
+	}
+	if report := verify(t, h, projections.VerifyOptions{Repair: true}); !report.Repaired {
+		t.Fatalf("%+v", report)
+	}
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMissingEventIsAGap(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for range 2 {
+		if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tampering := range []string{
+		`ALTER TABLE events DISABLE TRIGGER events_append_only`,
+		`DELETE FROM events WHERE position = 2`,
+	} {
+		if _, err := h.pool.Exec(t.Context(), tampering); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var gap *projections.GapError
+	if _, err := projections.Verify(t.Context(), h.pool, projections.VerifyOptions{Repair: true}); !errors.As(err, &gap) || gap.After != 1 {
+		t.Fatalf("verify: %v", err)
+	}
+}
