@@ -1,0 +1,171 @@
+package vault
+
+import (
+	"bytes"
+	"crypto/hmac"
+	cryptorand "crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/forgeauth/forgeauth/secret"
+)
+
+const (
+	purposeDataKey = "data key"
+	purposeCanary  = "canary"
+)
+
+// cachedKeys bounds the cache of unwrapped data keys. One operator has one living pair per connection, so this is
+// ample; beyond it an arbitrary key makes room.
+const cachedKeys = 256
+
+// Vault seals, opens and hashes under the operator's key. It is safe for concurrent use.
+type Vault struct {
+	keys MasterKey
+	rand io.Reader
+
+	mu     sync.RWMutex
+	opened map[uuid.UUID]openedKey
+}
+
+// openedKey is a cached data key and the wrapped bytes it was opened from, which must be those presented again.
+type openedKey struct {
+	wrapped []byte
+	key     DataKey
+}
+
+// New returns a vault for the key. Nonces and data keys are read from rand; nil means [crypto/rand.Reader], and
+// anything else belongs in a test and is read by one goroutine at a time.
+func New(key MasterKey, rand io.Reader) *Vault {
+	if rand == nil {
+		rand = cryptorand.Reader
+	} else {
+		rand = &lockedReader{reader: rand}
+	}
+	return &Vault{keys: key, rand: rand, opened: make(map[uuid.UUID]openedKey)}
+}
+
+// String implements [fmt.Stringer] without a byte of a key.
+func (v *Vault) String() string { return "vault" }
+
+// NewDataKey makes a random data key with the given id, for one token pair. Nothing is stored: the caller commits
+// [StoreKey] together with the event that carries the first box under it.
+func (v *Vault) NewDataKey(id uuid.UUID) (DataKey, WrappedKey, error) {
+	var material [derivedLength]byte
+	if _, err := io.ReadFull(v.rand, material[:]); err != nil {
+		return DataKey{}, WrappedKey{}, fmt.Errorf("vault: read randomness for a data key: %w", err)
+	}
+	key := secret.New(string(material[:]))
+	plaintext := append(dataKeyContext(id), material[:]...)
+	wrapped, err := sealBox(v.rand, v.keys.wrapping, plaintext)
+	clear(plaintext)
+	clear(material[:])
+	if err != nil {
+		return DataKey{}, WrappedKey{}, err
+	}
+	return DataKey{id: id, key: key, rand: v.rand}, WrappedKey{ID: id, Wrapped: wrapped}, nil
+}
+
+// Unwrap opens a data key as read from its row. It fails with an [*OpenError]: [ErrCannotOpen] under another operator's
+// key or for altered bytes, [ErrWrongContext] when the bytes are those of another id.
+//
+// Opened keys are remembered by id and wrapped bytes; see [Vault.Recall].
+func (v *Vault) Unwrap(w WrappedKey) (DataKey, error) {
+	v.mu.RLock()
+	cached, found := v.opened[w.ID]
+	v.mu.RUnlock()
+	if found && bytes.Equal(cached.wrapped, w.Wrapped) {
+		return cached.key, nil
+	}
+	key, err := v.unwrap(w)
+	if err != nil {
+		return DataKey{}, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, replaces := v.opened[w.ID]; !replaces && len(v.opened) >= cachedKeys {
+		for id := range v.opened {
+			delete(v.opened, id)
+			break
+		}
+	}
+	v.opened[w.ID] = openedKey{wrapped: bytes.Clone(w.Wrapped), key: key}
+	return key, nil
+}
+
+// Recall returns a data key that this process has opened before, for a caller that has just read the row of a token sealed
+// under it. The row is what says that the key is alive: a token's row and its data key leave the database in one
+// transaction, so what is still remembered of a shredded key is never asked for.
+func (v *Vault) Recall(id uuid.UUID) (DataKey, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	remembered, found := v.opened[id]
+	return remembered.key, found
+}
+
+// unwrap is Unwrap without the cache.
+func (v *Vault) unwrap(w WrappedKey) (DataKey, error) {
+	var buf [128]byte
+	plaintext, err := openBox(buf[:0], v.keys.wrapping, w.Wrapped)
+	if err != nil {
+		return DataKey{}, &OpenError{KeyID: w.ID, Err: err}
+	}
+	defer clear(plaintext)
+	material, found := bytes.CutPrefix(plaintext, dataKeyContext(w.ID))
+	if !found || len(material) != derivedLength {
+		return DataKey{}, &OpenError{KeyID: w.ID, Err: ErrWrongContext}
+	}
+	return DataKey{id: w.ID, key: secret.New(string(material)), rand: v.rand}, nil
+}
+
+// SessionHash returns the HMAC-SHA-256 of a session's secret under a key of its own. It is what operator_sessions
+// stores and looks up: whoever reads the table learns no cookie, and whoever writes it cannot forge one.
+func (v *Vault) SessionHash(secretBytes []byte) [32]byte {
+	return [32]byte(mac(v.keys.session, secretBytes))
+}
+
+// HashCode returns the HMAC-SHA-256 of a setup or recovery code under a key of its own: 32 bytes. The code is hashed
+// as it is; whoever accepts codes in several spellings normalises them first. Compare with [crypto/hmac.Equal].
+func (v *Vault) HashCode(code string) []byte {
+	return mac(v.keys.code, []byte(code))
+}
+
+// Fingerprint returns the HMAC-SHA-256 of a token under a key of its own: 32 bytes. Two tokens with one fingerprint are the
+// same token; without the operator's key a fingerprint says nothing.
+func (v *Vault) Fingerprint(token secret.Text) []byte {
+	return mac(v.keys.token, []byte(token.Reveal()))
+}
+
+func mac(key secret.Text, message []byte) []byte {
+	k, err := keyBytes(key)
+	if err != nil {
+		panic(err) // a Vault that New did not make from a parsed key: a hash under no key would verify for anyone
+	}
+	h := hmac.New(sha256.New, k[:])
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+// dataKeyContext is the beginning of the plaintext of a wrapped data key.
+func dataKeyContext(id uuid.UUID) []byte {
+	b := appendField(make([]byte, 1, 64), purposeDataKey)
+	b[0] = layout
+	return append(b, id[:]...)
+}
+
+// lockedReader serialises an injected source of randomness.
+type lockedReader struct {
+	mu     sync.Mutex
+	reader io.Reader
+}
+
+// Read implements [io.Reader].
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reader.Read(p) //nolint:wrapcheck // an io.Reader passes io.EOF on as it is
+}
