@@ -1,0 +1,144 @@
+package forge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Caller talks to a forge's API with one operator's token. Adapters embed it: it is the part of [Port] that is the same
+// everywhere. Safe for concurrent use.
+type Caller struct {
+	transport *Transport
+	binding   Binding
+	keep      TokenSource
+}
+
+// Caller returns the caller of one token. It does no I/O and costs one allocation.
+func (t *Transport) Caller(b Binding, keep TokenSource) *Caller {
+	return &Caller{transport: t, binding: b, keep: keep}
+}
+
+// Binding implements [Port].
+func (c *Caller) Binding() Binding { return c.binding }
+
+// Token asks the keeper for the token of the next request and checks that it can be sent.
+func (c *Caller) Token(ctx context.Context) (Token, error) {
+	token, err := c.keep(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	if !isVisibleASCII(token.Access.Reveal()) {
+		return Token{}, ErrNeedsReauth
+	}
+	return token, nil
+}
+
+// HTTPClient implements [Port]. Answers come as they are, 401 included; a body longer than [MaxClientBody] fails while
+// it is read. Requests and redirects to other destinations fail with an *[Error] that wraps [ErrDestination], inside
+// the *[url.Error] that net/http makes of it. A request may take as long as [Options.Timeout], reading its body included.
+func (c *Caller) HTTPClient() *http.Client {
+	return &http.Client{Transport: &pinned{c, MaxClientBody}, Timeout: c.transport.timeout}
+}
+
+// SDKClient returns a client for a client library: all it sees is answers 2xx, read whole and bounded by [MaxAPIBody].
+// Every other answer is an *[Error] before the library can put the body into an error of its own; hand what the library
+// returns to [Caller.Fail]. Redirects are followed within the connection's destinations.
+func (c *Caller) SDKClient() *http.Client {
+	return &http.Client{Transport: &judged{&pinned{c, MaxAPIBody}, true}, Timeout: c.transport.timeout}
+}
+
+// ProfileClient is [Caller.SDKClient] for asking who the token belongs to: it follows no redirect, which is an error
+// like any other, and answers are bounded by [MaxTokenBody].
+func (c *Caller) ProfileClient() *http.Client {
+	return &http.Client{
+		Transport:     &judged{&pinned{c, MaxTokenBody}, false},
+		CheckRedirect: neverFollow,
+		Timeout:       c.transport.timeout,
+	}
+}
+
+// TokenSource implements [Port]. The tokens it returns have no refresh token: refreshing is not its holder's to do.
+func (c *Caller) TokenSource(ctx context.Context) oauth2.TokenSource {
+	return keeperSource{ctx, c}
+}
+
+type keeperSource struct {
+	ctx    context.Context //nolint:containedctx // oauth2.TokenSource takes no context; this is how that package does it too
+	caller *Caller
+}
+
+func (s keeperSource) Token() (*oauth2.Token, error) {
+	token, err := s.caller.Token(s.ctx)
+	if err != nil {
+		return nil, s.caller.transport.fail("token", 0, err)
+	}
+	return &oauth2.Token{AccessToken: token.Access.Reveal(), TokenType: "Bearer", Expiry: token.ExpiresAt}, nil
+}
+
+// Fail names the operation in an error that came from a request of this caller. Of an error that is not this package's,
+// such as a client library's, nothing is kept but that the answer made no sense.
+func (c *Caller) Fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return c.transport.fail(op, known.Status, known.Err)
+	}
+	for _, sentinel := range []error{ErrNotFound, ErrNeedsReauth, ErrForbidden, ErrUnsupported, ErrUnavailable, ErrDestination} {
+		if errors.Is(err, sentinel) {
+			return c.transport.fail(op, 0, err)
+		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return c.transport.fail(op, 0, unreachable(err))
+	}
+	return c.transport.fail(op, 0, unavailable("its answer is not what its API documents"))
+}
+
+// Now is the clock's time.
+func (c *Caller) Now() time.Time { return c.transport.now() }
+
+// NewAccount makes an account of what the forge answered: an id that is no positive number is no account, whereas the
+// login, which is only shown, is cleaned.
+func (c *Caller) NewAccount(op string, id int64, login string) (Account, error) {
+	login = CleanString(login)
+	if id <= 0 || login == "" {
+		return Account{}, c.Fail(op, unavailable("its answer names no account"))
+	}
+	return Account{ID: strconv.FormatInt(id, 10), Login: login}, nil
+}
+
+// NewRepository makes a repository of what the forge answered, in r all but its identity. The addresses are built from
+// the connection's web root and not taken from the forge, so that no answer decides where a person or a token goes; they
+// are empty for a path that is not plain names between slashes. An id that is no positive number, and an empty path, are
+// no repository.
+func (c *Caller) NewRepository(op string, id int64, path string, r Repository) (Repository, error) {
+	r.ID, r.Path, r.Default = strconv.FormatInt(id, 10), CleanString(path), CleanString(r.Default)
+	if id <= 0 || r.Path == "" {
+		return Repository{}, c.Fail(op, unavailable("its answer names no repository"))
+	}
+	if below, ok := webPath(path); ok {
+		r.WebURL = c.transport.connection.BaseURL + below
+		r.CloneURL = r.WebURL + ".git"
+	}
+	return r, nil
+}
+
+// webPath escapes a repository's path for a URL; false for one that is not plain names between slashes.
+func webPath(path string) (string, bool) {
+	var b strings.Builder
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "" || climbs(segment) || !IsClean(segment) || strings.Contains(segment, `\`) {
+			return "", false
+		}
+		b.WriteString("/" + url.PathEscape(segment))
+	}
+	return b.String(), true
+}

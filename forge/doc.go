@@ -1,0 +1,57 @@
+// Package forge is the vocabulary of code forges and the one way by which this module talks to them. It owns no state
+// but connections in a pool; tokens pass through it and stay nowhere.
+//
+// # Parts
+//
+//	Connection   one configured forge. CanonicalBaseURL, CheckScopes, ParseKind, ValidName and Connection.Validate check
+//	             what configuration says; each fault is a *SettingError with its remedy
+//	Provider     a forge without a token: AuthorizeURL and Exchange
+//	Port         a forge with one operator's token: Account, Repositories, Revoke, HTTPClient, TokenSource
+//	Transport    the part of Provider that is the same everywhere; adapters embed it
+//	Caller       the part of Port that is the same everywhere; adapters embed it
+//	Dialect      what an adapter tells the transport: paths, and how its forge words a refusal
+//
+// An adapter (forge/github, forge/gitlab, forge/gitea) is a New that fills in a Dialect, and the shapes of its API's
+// answers. Refreshing a token will be a method of Provider, beside Exchange and with its guarantees.
+//
+// # Where a token goes
+//
+// To the connection's API base and web root: scheme, host, port and path prefix as configured, and nowhere else. The
+// round tripper that adds the token is below [http.Client], so that redirects pass it too, and it adds the token to a copy of
+// the request, so that [http.Client] has none to carry along. It refuses, with ErrDestination: other hosts however they are
+// written, user info, a Host header of another virtual host, and paths that climb out of the prefix, also where only a
+// server that decodes twice would see it. Redirects and pagination links are held to the same rule before anything follows
+// them; token, revocation and profile requests follow no redirect at all.
+//
+// Proxies of the environment are not used, for they would be a destination that configuration does not name; see
+// Options.Proxy.
+//
+// # How often
+//
+// Exchange and Revoke send one request and never a second. They use a connection of their own, dialled for that request:
+// on a kept connection, which the forge may be closing at that moment, a single-use code would be lost without having
+// been used, and repeating it is not an option. net/http repeats a request by itself only if no byte of it was written,
+// or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are sent once, too;
+// retrying is the caller's to decide.
+//
+// # What an answer means
+//
+//	2xx that parses                           the result
+//	401                                       ErrNeedsReauth
+//	403                                       *RateLimitedError, *ScopeMissingError or ErrForbidden, as the dialect reads it
+//	404, 410                                  ErrNotFound
+//	429                                       *RateLimitedError
+//	3xx where none belongs, other 4xx, 5xx,
+//	no answer in time, too long, not JSON     ErrUnavailable
+//	a token endpoint's error code             *ExchangeError, whatever the status
+//
+// ErrUnavailable never says anything about the token. When an exchange ends with it, the code may or may not be used up:
+// start the sign-in anew.
+//
+// # What is kept from a forge's answer
+//
+// Ids, which must be positive numbers; strings, cleaned by CleanString; scope names; an error code reduced to [a-z_]. No
+// error and no log line holds anything else of a body, a header or a query string: errors of net/http, of the OAuth
+// library and of client libraries are replaced by sentences of this package, since they quote URLs, Location headers and
+// bodies. Web and clone addresses are built from the configured base URL.
+package forge

@@ -1,0 +1,84 @@
+package forge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The ways in which a forge does not do what was asked. They come wrapped in an [*Error]; compare with [errors.Is].
+var (
+	// ErrNotFound says that the thing does not exist, or that the token may not see it; forges do not tell which.
+	ErrNotFound = errors.New("not found, or not visible to this account")
+	// ErrNeedsReauth says that the forge no longer takes the token: the operator has to sign in again.
+	ErrNeedsReauth = errors.New("the forge no longer accepts the token: sign in again")
+	// ErrForbidden says that the account itself may not do that, whatever the token's scopes.
+	ErrForbidden = errors.New("the forge forbids this to the account: look at its permissions there")
+	// ErrUnsupported says that this kind of forge cannot do that at all.
+	ErrUnsupported = errors.New("this kind of forge does not support that")
+	// ErrUnavailable says that the forge could not be reached or did not answer in a way that decides anything. It never
+	// says anything about the token.
+	ErrUnavailable = errors.New("the forge is unavailable or did not answer sensibly: try again later")
+	// ErrDestination says that a request with a token was about to leave the configured forge.
+	ErrDestination = errors.New("refused to send the token outside of the configured forge")
+)
+
+// ErrEndlessPages is an [ErrUnavailable]: the forge's pagination repeats itself or passes [MaxPages].
+var ErrEndlessPages = unavailable("its pagination does not end")
+
+// Error names the connection and the operation in which something went wrong. It never holds a forge's body.
+type Error struct {
+	Connection string // the connection's name
+	Op         string // what was being done: exchange, account, repositories, revoke, …
+	Status     int    // HTTP status, 0 if there was no answer
+	Err        error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s: ", e.Connection, e.Op)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, "HTTP %d: ", e.Status)
+	}
+	b.WriteString(e.Err.Error())
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ExchangeError says that the token endpoint refused. Code is the OAuth error code of RFC 6749 §5.2 or one of the
+// forge's own (bad_verification_code), reduced to [a-z_] and 64 characters; descriptions are dropped, because they can
+// repeat what was sent.
+type ExchangeError struct {
+	Code string
+}
+
+func (e *ExchangeError) Error() string {
+	return "the forge refused the exchange: " + e.Code
+}
+
+// RateLimitedError says that the forge wants to be left alone until a time; Until is zero where it does not say.
+type RateLimitedError struct {
+	Until time.Time
+}
+
+func (e *RateLimitedError) Error() string {
+	if e.Until.IsZero() {
+		return "rate limited by the forge"
+	}
+	return "rate limited by the forge until " + e.Until.UTC().Format(time.RFC3339)
+}
+
+// ScopeMissingError says that the token was not granted what the request needs. Have and Want are nil where the forge
+// does not say.
+type ScopeMissingError struct {
+	Have, Want []string
+}
+
+func (e *ScopeMissingError) Error() string {
+	if len(e.Want) == 0 {
+		return "the token lacks a scope that this needs"
+	}
+	return "the token lacks a scope: this needs " + strings.Join(e.Want, " or ")
+}

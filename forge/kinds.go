@@ -1,0 +1,103 @@
+package forge
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// KindInfo is what holds for every forge of a kind: the defaults of a connection's settings.
+type KindInfo struct {
+	Kind Kind
+	// Title is the kind's name as people write it.
+	Title string
+	// BaseURL is the web root of the kind's public instance.
+	BaseURL string
+	// Scopes are asked for where the configuration names none: enough to see who signed in and to work on the
+	// repositories, issues and hooks of that account.
+	Scopes []string
+	// Revocable says whether the forge has an endpoint that revokes a token.
+	Revocable bool
+}
+
+// Kinds lists the kinds this module speaks to, each with its defaults. The caller owns the result.
+func Kinds() []KindInfo {
+	return []KindInfo{
+		{GitHub, "GitHub", "https://github.com", []string{"repo", "read:org"}, true},
+		{GitLab, "GitLab", "https://gitlab.com", []string{"api"}, true},
+		{Gitea, "Gitea", "https://gitea.com", giteaScopes(), false},
+		{Forgejo, "Forgejo", "https://codeberg.org", giteaScopes(), false},
+	}
+}
+
+func giteaScopes() []string {
+	return []string{"read:user", "write:repository", "read:organization"}
+}
+
+// Info returns the defaults of a kind; false for a kind this module does not know.
+func Info(k Kind) (KindInfo, bool) {
+	all := Kinds()
+	i := slices.IndexFunc(all, func(info KindInfo) bool { return info.Kind == k })
+	if i < 0 {
+		return KindInfo{}, false
+	}
+	return all[i], true
+}
+
+// ParseKind reads a kind from configuration. Unknown ones are refused with a *[SettingError] that lists the known.
+func ParseKind(s string) (Kind, error) {
+	if _, ok := Info(Kind(s)); ok {
+		return Kind(s), nil
+	}
+	var known []string
+	for _, info := range Kinds() {
+		known = append(known, string(info.Kind))
+	}
+	return "", &SettingError{
+		Setting: "KIND",
+		Problem: fmt.Sprintf("%q is no kind of forge", shorten(s)),
+		Remedy:  "use one of " + strings.Join(known, ", "),
+	}
+}
+
+// SettingError says what is wrong with one setting of a connection and what to write instead. Setting is the last part
+// of the environment variable's name: NAME, KIND, BASE_URL, CLIENT_ID, CLIENT_SECRET or SCOPES.
+type SettingError struct {
+	Setting, Problem, Remedy string
+}
+
+func (e *SettingError) Error() string {
+	return e.Setting + ": " + e.Problem + ": " + e.Remedy
+}
+
+const maxNameLength = 40
+
+var nameShape = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+// ValidName checks the name of a connection, which becomes the forge_type of tables and routes: lower case letters,
+// digits and single inner dashes, at most 40 of them. The name active is taken by the route /forges/active.
+func ValidName(name string) error {
+	switch {
+	case name == "active":
+		return &SettingError{"NAME", `"active" stands for the active forge in routes`, "choose another name, such as github-work"}
+	case len(name) > maxNameLength:
+		return &SettingError{"NAME", fmt.Sprintf("%q has more than %d characters", shorten(name), maxNameLength), "choose a shorter name"}
+	case !nameShape.MatchString(name):
+		return &SettingError{
+			"NAME",
+			fmt.Sprintf("%q is no name for a connection", shorten(name)),
+			"use lower case letters, digits and single dashes between them, such as gitlab-work",
+		}
+	}
+	return nil
+}
+
+// shorten keeps a wrong setting quotable in an error.
+func shorten(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

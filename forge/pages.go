@@ -1,0 +1,120 @@
+package forge
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"strings"
+)
+
+// Next returns the next page's address by the Link header (RFC 8288), empty on the last page. One that leads out of the
+// connection's destinations is [ErrDestination].
+func (c *Caller) Next(resp *http.Response) (string, error) {
+	for _, header := range resp.Header.Values("Link") {
+		target, err := nextLink(header)
+		if err != nil {
+			return "", err
+		}
+		if target == "" {
+			continue
+		}
+		to, err := resp.Request.URL.Parse(target)
+		if err != nil {
+			return "", unavailable("its pagination link cannot be read")
+		}
+		if !c.transport.allowed.admits(to) {
+			return "", ErrDestination
+		}
+		return to.String(), nil
+	}
+	return "", nil
+}
+
+// nextLink returns the target with rel="next" in one Link header: <target>; name=value; …, <target>; …
+func nextLink(header string) (string, error) {
+	for rest := strings.TrimSpace(header); rest != ""; {
+		opened, after, closed := strings.Cut(rest, ">")
+		if !closed || !strings.HasPrefix(opened, "<") {
+			return "", unavailable("its pagination link cannot be read")
+		}
+		parameters, following, _ := strings.Cut(after, ",")
+		if isNext(parameters) {
+			return opened[1:], nil
+		}
+		rest = strings.TrimSpace(following)
+	}
+	return "", nil
+}
+
+func isNext(parameters string) bool {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		if strings.EqualFold(name, "rel") && strings.EqualFold(strings.Trim(value, `"`), "next") {
+			return true
+		}
+	}
+	return false
+}
+
+// Profile asks the API for one JSON document of at most [MaxTokenBody] bytes, following no redirect. Path is below the
+// API base. Errors are *[Error].
+func Profile[T any](ctx context.Context, c *Caller, op, path string) (T, error) {
+	document, _, err := get[T](ctx, c, c.ProfileClient(), c.transport.api+path)
+	if err != nil {
+		var none T
+		return none, c.Fail(op, err)
+	}
+	return document, nil
+}
+
+// MaxPages bounds a pagination that does not end.
+const MaxPages = 10_000
+
+// Pages asks the API for a list, page by page as it is consumed: it yields the items of a page before it asks for the
+// next, which the Link header names. Path is below the API base. After an error, always an *[Error], it ends.
+func Pages[T any](ctx context.Context, c *Caller, op, path string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		client := c.SDKClient()
+		asked := map[string]bool{}
+		for at := c.transport.api + path; at != ""; {
+			if asked[at] || len(asked) == MaxPages {
+				yield(none, c.Fail(op, ErrEndlessPages))
+				return
+			}
+			asked[at] = true
+			items, next, err := get[[]T](ctx, c, client, at)
+			if err != nil {
+				yield(none, c.Fail(op, err))
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			at = next
+		}
+	}
+}
+
+func get[T any](ctx context.Context, c *Caller, client *http.Client, at string) (document T, next string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return document, "", unavailable("its address cannot be read")
+	}
+	resp, err := client.Do(req) //nolint:bodyclose // readAll closes it
+	if err != nil {
+		return document, "", err //nolint:wrapcheck // Caller.Fail takes it apart
+	}
+	body, err := readAll(resp, MaxAPIBody)
+	if err != nil {
+		return document, "", err
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return document, "", c.transport.fail("request", resp.StatusCode, unavailable("its answer is not the JSON that its API documents"))
+	}
+	next, err = c.Next(resp)
+	return document, next, err
+}

@@ -1,0 +1,123 @@
+package forge
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// pinned adds the token to requests that stay on the connection's destinations, and makes no others. It is below
+// [http.Client]'s redirects, so that each hop passes here; the token is added to a copy of the request and so never
+// carried along by [http.Client].
+type pinned struct {
+	*Caller
+	limit int64
+}
+
+func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := p.roundTrip(req)
+	if err == nil {
+		err = p.staysInside(resp)
+	}
+	if err != nil {
+		return nil, p.transport.fail("request", 0, err)
+	}
+	return resp, nil
+}
+
+func (p *pinned) roundTrip(req *http.Request) (*http.Response, error) {
+	if !p.transport.allowed.admitsRequest(req) {
+		closeBody(req.Body)
+		return nil, ErrDestination
+	}
+	token, err := p.Token(req.Context())
+	if err != nil {
+		closeBody(req.Body)
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
+	resp, err := p.transport.send(p.transport.kept, req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &boundedBody{resp.Body, p.limit}
+	return resp, nil
+}
+
+// staysInside refuses a redirect out of the destinations before [http.Client] reads it, whose error would quote it.
+func (p *pinned) staysInside(resp *http.Response) error {
+	location := resp.Header.Get("Location")
+	if !isRedirect(resp) || location == "" {
+		return nil
+	}
+	to, err := resp.Request.URL.Parse(location)
+	if err != nil || !p.transport.allowed.admits(to) {
+		closeBody(resp.Body)
+		return ErrDestination
+	}
+	return nil
+}
+
+func isRedirect(resp *http.Response) bool { return resp.StatusCode >= 300 && resp.StatusCode < 400 }
+
+func closeBody(body io.Closer) {
+	if body != nil {
+		_ = body.Close()
+	}
+}
+
+// boundedBody fails the read that would pass its limit.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, unavailable("its answer is too long")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = unreachable(err)
+	}
+	return n, err
+}
+
+// judged reads answers whole and lets only 2xx through.
+type judged struct {
+	*pinned
+	follow bool
+}
+
+func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Header.Get("Accept") == "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("Accept", j.transport.dialect.Accept)
+	}
+	resp, err := j.roundTrip(req)
+	if err != nil {
+		return nil, j.transport.fail("request", 0, err)
+	}
+	body, err := readAll(resp, j.limit)
+	switch {
+	case err != nil:
+	case j.follow && isRedirect(resp):
+		err = j.staysInside(resp)
+	default:
+		err = j.transport.judge(resp, body)
+	}
+	if err == nil && resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
+		// A client library may take it for an empty list.
+		err = unavailable("its answer is empty")
+	}
+	if err == nil {
+		_, err = j.Next(resp)
+	}
+	if err != nil {
+		return nil, j.transport.fail("request", resp.StatusCode, err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}

@@ -1,0 +1,56 @@
+package forge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// RevokeRequest is one call of a revocation endpoint (RFC 7009 or GitHub's own).
+type RevokeRequest struct {
+	Method, URL string
+	ContentType string
+	Body        string
+	Basic       bool // authenticate as the OAuth client by RFC 7617; else the body does
+	// Dead are the statuses, beside 2xx, that say that the token is dead already.
+	Dead []int
+}
+
+// Revoke sends a revocation, once, and reads the verdict.
+func (c *Caller) Revoke(ctx context.Context, build func(token string) RevokeRequest) error {
+	const op = "revoke"
+	token, err := c.Token(ctx)
+	if err != nil {
+		return c.transport.fail(op, 0, err)
+	}
+	ctx, cancel := c.transport.withTimeout(ctx)
+	defer cancel()
+	r := build(token.Access.Reveal())
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, strings.NewReader(r.Body))
+	if err != nil {
+		return c.Fail(op, ErrDestination)
+	}
+	req.Header.Set("Accept", c.transport.dialect.Accept)
+	req.Header.Set("Content-Type", r.ContentType)
+	if r.Basic {
+		req.SetBasicAuth(c.transport.connection.ClientID, c.transport.connection.ClientSecret.Reveal())
+	}
+	resp, body, err := c.transport.once(req) //nolint:bodyclose // once has closed it
+	if err != nil {
+		return c.Fail(op, err)
+	}
+	if slices.Contains(r.Dead, resp.StatusCode) {
+		return nil
+	}
+	err = c.transport.judge(resp, body)
+	if errors.Is(err, ErrNeedsReauth) || errors.Is(err, ErrForbidden) {
+		// Who was refused here is the OAuth client, not the operator.
+		err = &ExchangeError{Code: "invalid_client"}
+	}
+	if err != nil {
+		return c.transport.fail(op, resp.StatusCode, err)
+	}
+	return nil
+}
