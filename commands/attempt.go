@@ -1,0 +1,92 @@
+package commands
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/forgeauth/forgeauth/vault"
+)
+
+const (
+	// attemptLifetime is how long a person has at the forge.
+	attemptLifetime = 10 * time.Minute
+	attemptPurpose  = "sign-in attempt"
+	// mostAttempts bounds how many cookies of one request are opened.
+	mostAttempts = 32
+)
+
+// Attempt is a sign-in that has been started, as the browser keeps it.
+type Attempt struct {
+	// ID is for the cookie's name, so that attempts in several tabs live side by side: 16 hexadecimal digits.
+	ID string
+	// Value is the cookie's value: sealed, base64url, at most about 3,500 characters.
+	Value   string
+	Expires time.Time
+}
+
+// attempt is what the cookie holds.
+type attempt struct {
+	ID          string `json:"id"`
+	State       string `json:"state"`
+	ForgeType   string `json:"forge_type"`
+	Verifier    string `json:"verifier"`
+	RedirectURI string `json:"redirect_uri"`
+	// Intent says whether this is a sign-in, or links an account to Session, which started it.
+	Intent   intent     `json:"intent"`
+	Session  uuid.UUID  `json:"session"`
+	ReturnTo string     `json:"return_to"`
+	Code     *boundCode `json:"code"`
+}
+
+type intent string
+
+const (
+	intentSignIn intent = "sign_in"
+	intentLink   intent = "link"
+)
+
+// challenge is the S256 code challenge of RFC 7636 §4.2.
+func (a attempt) challenge() string {
+	sum := sha256.Sum256([]byte(a.Verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func (c *Commands) sealAttempt(a attempt) (Attempt, error) {
+	plaintext, err := json.Marshal(a)
+	if err != nil {
+		return Attempt{}, fmt.Errorf("seal attempt: %w", err)
+	}
+	expires := c.now().Add(attemptLifetime)
+	value, err := c.vault.SealCookie(attemptPurpose, plaintext, expires)
+	if err != nil {
+		return Attempt{}, fmt.Errorf("seal attempt: %w", err)
+	}
+	return Attempt{ID: a.ID, Value: value, Expires: expires}, nil
+}
+
+// findAttempt returns the attempt that a callback's state belongs to. Without one the code is [CodeStateMismatch], or
+// [CodeExpiredAttempt] if an attempt of this browser is past its time.
+func (c *Commands) findAttempt(values []string, state string) (found attempt, code string) {
+	code = CodeStateMismatch
+	for _, value := range values[:min(len(values), mostAttempts)] {
+		plaintext, err := c.vault.OpenCookie(attemptPurpose, value, c.now())
+		if errors.Is(err, vault.ErrExpired) {
+			code = CodeExpiredAttempt
+		}
+		var a attempt
+		if err != nil || json.Unmarshal(plaintext, &a) != nil {
+			continue
+		}
+		if state != "" && subtle.ConstantTimeCompare([]byte(a.State), []byte(state)) == 1 {
+			return a, ""
+		}
+	}
+	return attempt{}, code
+}

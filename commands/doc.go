@@ -1,0 +1,49 @@
+// Package commands takes every decision of a deployment: who is let in, which forge is active, when a token or a session
+// is over. A command is a method of [Commands], one per file. It owns the table setup_code.
+//
+// # How a command works
+//
+// What is slow comes first, with no transaction open: the forge is asked, tokens are sealed, randomness is drawn. Then
+// the command hands the log one decision ([events.Decision]): a pure function from the rows it reads to the facts that
+// follow, which the log executes under its lock. So a decision is right about the rows it saw, whatever other commands
+// and processes do; it may be executed more than once, and only what it returns last is committed. All events of a
+// command share one correlation id.
+//
+// Pure decisions are methods named decide, on small structs of what was prepared. The tests give them facts and compare
+// the facts that follow.
+//
+// # Signing in
+//
+//	StartLogin ── sealed cookie, 10 minutes ──▶ forge ──▶ CompleteLogin
+//	                                                       state · forge · iss · error · could anybody enter?
+//	                                                       exchange, profile (no transaction)
+//	                                                       one decision: policy, TokenIssued, ForgeActivated, sessions
+//
+// The policy is one function, [policy.admit]; it is judged under the lock, so that two people cannot both claim a
+// deployment, and a session that ends a moment earlier links nobody. A one-time code is used up in the same transaction
+// as what it was used for, and by nothing else: a sign-in that fails anywhere leaves it usable.
+//
+// Whoever is turned away is recorded as LoginDenied (at most 60 in an hour and process; the rest are counted and
+// summarised), and the token that the forge granted meanwhile is revoked in one attempt and never stored.
+//
+// An account of a connection with _LOGIN=false is never a way in: it is not linked, and the session that a live session
+// gets for connecting it is again one of the account before, with the same end.
+//
+// # The end of a token
+//
+//	living ── replaced, disconnected ──▶ pending ── the forge said yes ──────────▶ confirmed
+//	   │                                    ├────── the forge has no such call ──▶ unsupported
+//	   └── same value again: key shredded   └────── 7 days, or not configured ───▶ given up
+//
+// A pending token is a row of token_revocations. It can be opened by the revoker alone, out of the event that issued it,
+// and its data key is shredded in the transaction that settles it. A process that dies in between leaves the row, and
+// [Commands.Run] of any process goes on. A token is only ever sent to the base URL that it was granted by, and only while
+// the configuration says the same.
+//
+// # Failure
+//
+// Errors are this package's sentinels and [*LoginError], those of projections (ErrNoSession, ErrNotConnected,
+// ErrNoActiveForge) and forge (ErrNeedsReauth, …), and of the log: [events.ErrUnavailable] (nothing was written) and
+// [events.ErrCommitUnknown]. A command that fails has changed nothing, but for the latter and for a step that its own
+// documentation names. No error and no log line holds anything that a forge answered, a code, a token or a cookie.
+package commands

@@ -1,0 +1,71 @@
+package commands
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	settleEvery    = 5 * time.Minute
+	expireEvery    = 10 * time.Minute
+	summariseEvery = time.Hour
+	farewell       = 5 * time.Second // what is left to be written at shutdown
+)
+
+// Run does what nobody waits for, until ctx ends: it extends sessions in use, ends those whose time is over and those that
+// an allow-list let in that is no longer set, tells forges of pending revocations (at start, when one was requested, and every few minutes), and once an hour and at the end
+// writes how many denials were not recorded singly. Any number of processes may run it on one database. What fails is
+// logged and tried again; the error is always nil.
+func (c *Commands) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			select {
+			case id := <-c.extensions.queue:
+				c.try(ctx, "extend a session", c.extendSession(ctx, id))
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	group.Go(func() {
+		every(ctx, settleEvery, c.unsettled, func() { c.try(ctx, "settle revocations", c.settleRevocations(ctx)) })
+	})
+	group.Go(func() {
+		every(ctx, expireEvery, nil, func() {
+			c.try(ctx, "expire sessions", c.expireSessions(ctx))
+			c.try(ctx, "end sessions of unknown accounts", c.endStrangers(ctx))
+		})
+	})
+	group.Go(func() {
+		every(ctx, summariseEvery, nil, func() { c.try(ctx, "summarise denials", c.summariseDenials(ctx)) })
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		c.try(ctx, "summarise denials", c.summariseDenials(ctx))
+	})
+	group.Wait()
+	return nil
+}
+
+// every calls do now, in intervals, and when woken, until ctx ends.
+func every(ctx context.Context, interval time.Duration, wake <-chan struct{}, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		do()
+		select {
+		case <-ticker.C:
+		case <-wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// try logs what failed in the background, unless that is because of the end.
+func (c *Commands) try(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		c.logger.WarnContext(ctx, "background work failed; it will be tried again", slog.String("work", what), slog.Any("error", err))
+	}
+}
