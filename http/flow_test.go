@@ -1,0 +1,268 @@
+package http_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAnOperatorClaimsSignsInSwitchesDisconnectsAndLeaves(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"http", "https"} {
+		t.Run("over "+scheme, func(t *testing.T) {
+			t.Parallel()
+			d, b := claimed(t, func(s *settings) { s.https = scheme == "https" })
+			first := b.cookies(t)[d.sessionCookie()]
+
+			a := b.json().get(t, "/me")
+			wantStatus(t, a, http.StatusOK)
+			for _, part := range []string{`"forge_type":"gitea"`, `"account_login":"ada"`, `"base_url":"` + d.forges["gitea"].URL() + `"`} {
+				if !strings.Contains(a.body, part) {
+					t.Errorf("/me lacks %s: %s", part, a.body)
+				}
+			}
+
+			b.signIn(t, "github", "ada", nil) // from within the session: linked
+			if second := b.cookies(t)[d.sessionCookie()]; second == first || second == "" {
+				t.Error("the callback that switched did not set a fresh session cookie")
+			}
+			if a := b.json().get(t, "/me"); !strings.Contains(a.body, `"forge_type":"github"`) {
+				t.Errorf("the second forge is not active: %s", a.body)
+			}
+
+			a = b.json().do(t, http.MethodPut, "/forges/active", strings.NewReader(`{"forge_type":"gitea"}`),
+				"Content-Type", "application/json")
+			wantStatus(t, a, http.StatusOK)
+			if !strings.Contains(a.body, `"type":"ForgeActivated"`) {
+				t.Errorf("switching tells no event: %s", a.body)
+			}
+			a = b.json().do(t, http.MethodDelete, "/forges/gitea", nil)
+			wantStatus(t, a, http.StatusOK)
+			wantProblem(t, b.json().get(t, "/me"), http.StatusPreconditionFailed, "no_active_forge")
+			wantProblem(t, b.json().get(t, "/forge/repositories"), http.StatusPreconditionFailed, "no_active_forge")
+
+			wantStatus(t, b.json().do(t, http.MethodPost, "/logout", nil), http.StatusNoContent)
+			wantProblem(t, b.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
+			if held := b.cookies(t); len(held) != 0 {
+				t.Errorf("cookies left after logging out: %v", held)
+			}
+		})
+	}
+}
+
+func TestAPageDoesAllOfThatWithForms(t *testing.T) {
+	t.Parallel()
+	_, b := claimed(t)
+	b.signIn(t, "github", "ada", nil)
+	for _, step := range []struct {
+		path   string
+		form   url.Values
+		active string
+	}{
+		{"/forges/active", url.Values{"forge_type": {"gitea"}}, "Active forge</h2>\n<p class=\"headline\">ada <span class=\"dim\">on</span> Gitea"},
+		{"/forges/active/clear", nil, "<p class=\"headline\">None"},
+		{"/forges/active", url.Values{"forge_type": {"github"}}, "on</span> GitHub"},
+		{"/forges/github/disconnect", nil, "<p class=\"headline\">None"},
+	} {
+		a := b.post(t, step.path, step.form)
+		wantStatus(t, a, http.StatusSeeOther)
+		wantHeader(t, a, "Location", "/")
+		if page := b.get(t, "/"); !strings.Contains(page.body, step.active) {
+			t.Errorf("after %s the page lacks %q:\n%s", step.path, step.active, page.body)
+		}
+	}
+	a := b.post(t, "/logout", nil)
+	wantStatus(t, a, http.StatusSeeOther)
+	wantHeader(t, a, "Location", "/login")
+	a = b.get(t, "/")
+	wantStatus(t, a, http.StatusSeeOther)
+	wantHeader(t, a, "Location", "/login")
+}
+
+func TestLoggingOutEndsTheSessionAndKeepsTheToken(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	stolen := b.cookies(t)[d.sessionCookie()]
+	wantStatus(t, b.post(t, "/logout", nil), http.StatusSeeOther)
+
+	if types := d.facts(t); slices.Contains(types, "TokenRevocationRequested") || !slices.Contains(types, "SessionEnded") {
+		t.Errorf("logging out wrote %v", types)
+	}
+	forges, err := d.commands.Forges(t.Context())
+	check(t, err)
+	if !forges[0].Connected || !forges[0].Active {
+		t.Error("logging out disconnected the forge")
+	}
+	thief := d.browser(t)
+	thief.setCookie(t, d.sessionCookie(), stolen)
+	wantProblem(t, thief.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
+	wantStatus(t, b.json().do(t, http.MethodPost, "/logout", nil), http.StatusNoContent) // twice is no fault
+}
+
+//nolint:tparallel // the queries of one are counted at a time
+func TestMeIsOneQuery(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	for _, c := range []struct { //nolint:paralleltest // likewise
+		name, cookie string
+		want         int64
+	}{
+		{"with a session", b.cookies(t)[d.sessionCookie()], 1},
+		{"with a cookie that no session has", strings.Repeat("A", 43), 1},
+		{"with a cookie of another shape", "x", 0},
+		{"without a cookie", "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			other := d.browser(t)
+			if c.cookie != "" {
+				other.setCookie(t, d.sessionCookie(), c.cookie)
+			}
+			before := d.queries.n.Load()
+			other.json().get(t, "/me")
+			if got := d.queries.n.Load() - before; got != c.want {
+				t.Errorf("%d queries, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSeveralSignInsLiveSideBySideInTabs(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	first := b.start(t, "/oauth/gitea/init?return=/?tab=1", nil)
+	second := b.start(t, "/oauth/github/init?return=/?tab=2", nil)
+	if n := len(b.cookies(t)); n != 3 {
+		t.Fatalf("%d cookies, want the session and two attempts", n)
+	}
+	a := b.get(t, b.consent(t, "github", second, "ada"))
+	wantHeader(t, a, "Location", "/?tab=2")
+	a = b.get(t, b.consent(t, "gitea", first, "ada"))
+	wantHeader(t, a, "Location", "/?tab=1")
+	if held := b.cookies(t); len(held) != 1 || held[d.sessionCookie()] == "" {
+		t.Errorf("used attempts left cookies behind: %v", held)
+	}
+}
+
+func TestTheOldestSignInsGiveWay(t *testing.T) {
+	t.Parallel()
+	_, b := claimed(t)
+	first := b.start(t, "/oauth/gitea/init", nil)
+	for range 9 {
+		b.start(t, "/oauth/gitea/init", nil)
+	}
+	if n := len(b.cookies(t)); n != 1+5 {
+		t.Errorf("%d cookies, want the session and five attempts", n)
+	}
+	// Its state is not known any more, but the browser is signed in: nothing is lost.
+	a := b.get(t, b.consent(t, "gitea", first, "ada"))
+	wantStatus(t, a, http.StatusSeeOther)
+}
+
+func TestACallbackThatIsReplayed(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	callback := b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "ada")
+	wantHeader(t, b.get(t, callback), "Location", "/")
+	before := d.facts(t)
+
+	a := b.get(t, callback)
+	wantStatus(t, a, http.StatusSeeOther)
+	wantHeader(t, a, "Location", "/") // signed in: home
+
+	a = d.browser(t).get(t, callback)
+	wantStatus(t, a, http.StatusSeeOther)
+	wantHeader(t, a, "Location", "/login?error=state_mismatch")
+	if diff := cmp.Diff(before, d.facts(t)); diff != "" {
+		t.Errorf("a replay wrote to the log:\n%s", diff)
+	}
+}
+
+func TestAnAccountThatIsNotKnownSeesItsOwnNameAndNothingElse(t *testing.T) {
+	t.Parallel()
+	d, _ := claimed(t)
+	stranger := d.browser(t)
+	callback := stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob")
+	a := stranger.get(t, callback)
+	wantStatus(t, a, http.StatusForbidden)
+	if !strings.Contains(a.body, `<code class="pick">gitea:8</code>`) || !strings.Contains(a.body, `role="alert"`) {
+		t.Errorf("the page does not say who was refused:\n%s", a.body)
+	}
+	if held := stranger.cookies(t); len(held) != 0 {
+		t.Errorf("a refused browser keeps cookies: %v", held)
+	}
+	callback = stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob")
+	a = stranger.json().get(t, callback)
+	wantProblem(t, a, http.StatusForbidden, "not_allowed")
+	if !strings.Contains(a.body, `"account":"gitea:8"`) {
+		t.Errorf("the problem does not say who was refused: %s", a.body)
+	}
+}
+
+func TestRepositoriesComeInPagesOfTheActiveForge(t *testing.T) {
+	t.Parallel()
+	_, b := claimed(t)
+	type page struct {
+		ForgeType    string  `json:"forge_type"`
+		AccountLogin string  `json:"account_login"`
+		Next         *string `json:"next"`
+		Repositories []struct {
+			Path string `json:"path"`
+		} `json:"repositories"`
+	}
+	var paths []string
+	path, pages := "/forge/repositories?limit=10", 0
+	cursor := ""
+	for {
+		a := b.json().get(t, path)
+		wantStatus(t, a, http.StatusOK)
+		got := decode[page](t, a.body)
+		if pages++; pages > 5 {
+			t.Fatal("the pages do not end")
+		}
+		for _, r := range got.Repositories {
+			paths = append(paths, r.Path)
+		}
+		if got.ForgeType != "gitea" || got.AccountLogin != "ada" || len(got.Repositories) > 10 {
+			t.Errorf("page %d: %s", pages, a.body)
+		}
+		if got.Next == nil {
+			break
+		}
+		cursor = *got.Next
+		path = "/forge/repositories?limit=10&cursor=" + cursor
+	}
+	slices.Sort(paths)
+	if pages != 3 || len(slices.Compact(paths)) != 23 {
+		t.Errorf("%d pages with %d repositories, want 3 with 23", pages, len(paths))
+	}
+	if got := decode[page](t, b.json().get(t, "/forge/repositories?limit=23").body); got.Next != nil || len(got.Repositories) != 23 {
+		t.Errorf("a page that holds all has a next one")
+	}
+	b.signIn(t, "github", "ada", nil)
+	wantProblem(t, b.json().get(t, "/forge/repositories?cursor="+cursor), http.StatusBadRequest, "bad_cursor")
+}
+
+func TestSinceIsWhenTheForgeBecameActive(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t, func(s *settings) { s.fixedTime = true })
+	since := func() string {
+		return decode[struct {
+			Since string `json:"since"`
+		}](t, b.json().get(t, "/me").body).Since
+	}
+	d.clock.stand(d.clock.Now().Add(time.Hour))
+	b.signIn(t, "gitea", "ada", nil) // a new session for the forge that is active already
+	if got := since(); got != "2026-11-23T17:38:36Z" {
+		t.Errorf("signing in again moved it to %s", got)
+	}
+	d.clock.stand(d.clock.Now().Add(time.Hour))
+	b.signIn(t, "github", "ada", nil)
+	if got := since(); got != "2026-11-23T19:38:36Z" {
+		t.Errorf("switching left it at %s", got)
+	}
+}
