@@ -1,0 +1,79 @@
+package forgeauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/forgeauth/forgeauth/commands"
+	"github.com/forgeauth/forgeauth/events"
+	forgehttp "github.com/forgeauth/forgeauth/http"
+	"github.com/forgeauth/forgeauth/migrations"
+	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/vault"
+)
+
+// Handler serves the operator: sign-in, the active forge, the console. It expects to be reached under Config.PublicURL, at its
+// root.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+// Run does the background work (sessions that end, revocations that forges have yet to hear of) until ctx ends. A deployment
+// needs it running in one process at least; more do no harm.
+func (s *Service) Run(ctx context.Context) error { return s.commands.Run(ctx) }
+
+// Commands are what changes the deployment.
+func (s *Service) Commands() *commands.Commands { return s.commands }
+
+// Log reads the facts.
+func (s *Service) Log() *events.Log { return s.log }
+
+// Reader reads the tables.
+func (s *Service) Reader() *projections.Reader { return s.reader }
+
+// Verify compares the tables with the fold of the log; see [projections.Verify].
+func (s *Service) Verify(ctx context.Context, options projections.VerifyOptions) (projections.Report, error) {
+	return projections.Verify(ctx, s.pool, options)
+}
+
+// CallbackURL is what has to be registered as the redirect URI of the OAuth application of a connection.
+func (s *Service) CallbackURL(forgeType string) string {
+	return s.config.PublicURL + "/oauth/" + forgeType + "/callback"
+}
+
+// ready answers GET /readyz. Errors of the driver stay in the log: the answer is public.
+func (s *Service) ready(ctx context.Context) forgehttp.Readiness {
+	var readiness forgehttp.Readiness
+	check := func(name, fine string, err error, known ...error) {
+		c := forgehttp.Check{Name: name, OK: err == nil, Detail: fine}
+		if err != nil {
+			c.Detail = "failed; the log says why"
+			for _, target := range known {
+				if errors.Is(err, target) {
+					c.Detail = target.Error()
+				}
+			}
+			s.config.Logger.WarnContext(ctx, "not ready", "check", name, "error", err)
+		}
+		readiness.Checks = append(readiness.Checks, c)
+	}
+	head, err := s.log.Head(ctx)
+	readiness.LogHead = head.Position
+	check("database", "reachable", err)
+	if err != nil {
+		return readiness // the rest would only say the same again
+	}
+	err = migrations.Check(ctx, s.config.DatabaseURL.Reveal())
+	if version, ok := errors.AsType[*migrations.VersionError](err); ok {
+		check("schema", "", version, version)
+	} else {
+		check("schema", "as this version needs it", err)
+	}
+	err = s.vault.CheckCanary(ctx, s.pool)
+	if wrong, ok := errors.AsType[*vault.WrongKeyError](err); ok {
+		check("key", "", wrong, wrong)
+	} else {
+		check("key", "opens what is stored", err)
+	}
+	check("log", "written by this version's folds", projections.CheckVersions(ctx, s.pool), events.ErrOutdated, events.ErrBehind)
+	return readiness
+}

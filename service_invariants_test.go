@@ -1,0 +1,262 @@
+package forgeauth_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/forgeauth/forgeauth"
+	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/projections"
+)
+
+// failer is what a check needs of a test, be it testing's or rapid's.
+type failer interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// checkInvariants holds a deployment that is at rest to what must be so whatever happened before: the log is dense and says
+// only what could be, the tables equal its fold, the active forge is connected, every token that may still be opened has
+// its data key and no other key is left.
+func checkInvariants(ctx context.Context, t failer, service *forgeauth.Service, pool *pgxpool.Pool) []events.Event {
+	t.Helper()
+	log := readLog(ctx, t, service)
+	oracle := newOracle()
+	for _, e := range log {
+		if problem := oracle.add(e); problem != "" {
+			t.Errorf("event %d (%s on %s): %s", e.Position, e.Type, e.Stream, problem)
+		}
+	}
+	if oracle.orphan != uuid.Nil {
+		t.Errorf("the log ends with a forge active that is not connected")
+	}
+	report, err := service.Verify(ctx, projections.VerifyOptions{})
+	if err != nil {
+		t.Fatalf("verify: %v", err)
+	}
+	if report.Through != int64(len(log)) || len(report.Differences) > 0 {
+		t.Errorf("the tables are not the fold of the log through %d: %+v", report.Through, report.Differences)
+	}
+	// The oracle is another reading of the log than the fold: what it says is compared with the tables themselves.
+	checkSet(ctx, t, pool, "connected forges", keys(oracle.tokens), `SELECT forge_type FROM operator_oauth_tokens`)
+	checkSet(ctx, t, pool, "sessions", keys(oracle.sessions), `SELECT session_id::text FROM operator_sessions`)
+	checkSet(ctx, t, pool, "pending revocations", keys(oracle.revocations), `SELECT data_key::text FROM token_revocations`)
+	var active []string
+	if oracle.active != "" {
+		active = append(active, oracle.active)
+	}
+	checkSet(ctx, t, pool, "active forges", active, `SELECT forge_type FROM active_forge_type`)
+	var dataKeys []string
+	for _, key := range oracle.tokens {
+		dataKeys = append(dataKeys, key.String())
+	}
+	checkSet(ctx, t, pool, "data keys", append(dataKeys, keys(oracle.revocations)...), `SELECT id::text FROM data_keys`)
+	for forgeType := range oracle.tokens {
+		if _, err := service.GetOperatorOAuth(ctx, forgeType); err != nil {
+			t.Errorf("a living token does not open: %v", err)
+		}
+	}
+	return log
+}
+
+func readLog(ctx context.Context, t failer, service *forgeauth.Service) []events.Event {
+	t.Helper()
+	var log []events.Event
+	for e, err := range service.Log().Read(ctx, events.Query{}) {
+		if err != nil {
+			t.Fatalf("read the log: %v", err)
+		}
+		log = append(log, e)
+	}
+	return log
+}
+
+func keys[K comparable, V any](m map[K]V) []string {
+	var list []string
+	for key := range m {
+		list = append(list, fmt.Sprint(key))
+	}
+	return list
+}
+
+func checkSet(ctx context.Context, t failer, pool *pgxpool.Pool, what string, want []string, sql string) {
+	t.Helper()
+	rows, err := pool.Query(ctx, sql)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	have, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	if !slices.Equal(want, have) {
+		t.Errorf("%s: the log says %q, the table %q", what, want, have)
+	}
+}
+
+// oracle reads the log event by event and says which ones cannot be: it knows what each fact presumes.
+type oracle struct {
+	position    int64
+	at          time.Time
+	ids         map[uuid.UUID]bool
+	versions    map[events.Stream]int64
+	tokens      map[string]uuid.UUID // by connection, the data key of its token
+	revocations map[uuid.UUID]string // of tokens that wait for their forge to hear of it, the connection
+	sessions    map[uuid.UUID]bool
+	ended       map[uuid.UUID]bool
+	accounts    map[events.Account]bool
+	active      string
+	claimed     bool
+	orphan      uuid.UUID // the command that dropped the active forge's token and has to deactivate that forge
+}
+
+func newOracle() *oracle {
+	return &oracle{
+		ids: map[uuid.UUID]bool{}, versions: map[events.Stream]int64{}, tokens: map[string]uuid.UUID{},
+		revocations: map[uuid.UUID]string{}, sessions: map[uuid.UUID]bool{}, ended: map[uuid.UUID]bool{},
+		accounts: map[events.Account]bool{},
+	}
+}
+
+// add takes the next event and returns what is wrong with it, if anything.
+func (o *oracle) add(e events.Event) string {
+	o.position++
+	o.versions[e.Stream]++
+	switch {
+	case e.Position != o.position:
+		return fmt.Sprintf("the position should be %d", o.position)
+	case e.StreamVersion != o.versions[e.Stream]:
+		return fmt.Sprintf("the version is %d and should be %d", e.StreamVersion, o.versions[e.Stream])
+	case o.ids[e.ID]:
+		return "its id is another event's"
+	case e.OccurredAt.Before(o.at):
+		return "the time goes backwards"
+	case e.Actor == "" || e.CorrelationID == uuid.Nil:
+		return "nobody did it"
+	case o.orphan != uuid.Nil && e.CorrelationID != o.orphan:
+		return "the command before has left a forge active that is not connected"
+	}
+	o.ids[e.ID], o.at = true, e.OccurredAt
+	switch fact := e.Fact.(type) {
+	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
+		return o.token(e)
+	case events.ForgeActivated, events.ForgeDeactivated:
+		return o.activation(e.Fact)
+	case events.SessionStarted, events.SessionExtended, events.SessionEnded:
+		return o.session(e)
+	case events.OperatorClaimed:
+		if o.claimed {
+			return "the deployment was claimed before"
+		}
+		o.claimed = true
+		o.accounts[identity(fact.Account)] = true
+	case events.AccountLinked:
+		if !o.claimed || o.accounts[identity(fact.Account)] {
+			return "there was nothing to link"
+		}
+		o.accounts[identity(fact.Account)] = true
+	case events.AccountRemoved:
+		if !o.accounts[identity(fact.Account)] {
+			return "there was nothing to remove"
+		}
+		delete(o.accounts, identity(fact.Account))
+	case events.OperatorRecovered:
+		if !o.claimed {
+			return "there was nothing to recover"
+		}
+	case events.LoginDenied, events.LoginsDenied:
+	default:
+		return "unknown to this test"
+	}
+	return ""
+}
+
+func identity(account events.Account) events.Account {
+	account.AccountLogin = ""
+	return account
+}
+
+func (o *oracle) token(e events.Event) string {
+	connection, _ := e.Stream.ForgeType()
+	switch fact := e.Fact.(type) {
+	case events.TokenIssued:
+		if len(e.Sealed) == 0 || fact.ForgeType != connection {
+			return "it holds no token of its stream"
+		}
+		o.tokens[connection] = fact.DataKey
+	case events.TokenRevocationRequested:
+		if o.tokens[connection] == fact.DataKey {
+			delete(o.tokens, connection)
+			if o.active == connection {
+				o.orphan = e.CorrelationID
+			}
+		} else if fact.Reason != "replaced" {
+			return "the token was not the connection's"
+		}
+		o.revocations[fact.DataKey] = connection
+	case events.TokenRevoked:
+		if o.revocations[fact.DataKey] != connection {
+			return "nobody had requested it"
+		}
+		delete(o.revocations, fact.DataKey)
+	case events.ConnectionRebound:
+		delete(o.tokens, connection)
+	}
+	return ""
+}
+
+func (o *oracle) activation(fact events.Fact) string {
+	switch fact := fact.(type) {
+	case events.ForgeActivated:
+		previous := ""
+		if fact.Previous != nil {
+			previous = *fact.Previous
+		}
+		before := o.active
+		o.active = fact.ForgeType
+		if previous != before {
+			return fmt.Sprintf("before was %q and not %q", before, previous)
+		}
+		if _, ok := o.tokens[fact.ForgeType]; !ok {
+			return "that forge is not connected"
+		}
+	case events.ForgeDeactivated:
+		before := o.active
+		o.active, o.orphan = "", uuid.Nil
+		if before == "" || fact.Previous != before {
+			return fmt.Sprintf("before was %q and not %q", before, fact.Previous)
+		}
+	}
+	return ""
+}
+
+func (o *oracle) session(e events.Event) string {
+	id, ok := e.Stream.SessionID()
+	if !ok {
+		return "it is on no session's stream"
+	}
+	if _, starts := e.Fact.(events.SessionStarted); starts {
+		if o.sessions[id] || o.ended[id] || len(e.Sealed) == 0 {
+			return "the session had begun before, or has no secret"
+		}
+		o.sessions[id] = true
+		return ""
+	}
+	if !o.sessions[id] {
+		return "the session is not live"
+	}
+	if _, ends := e.Fact.(events.SessionEnded); ends {
+		delete(o.sessions, id)
+		o.ended[id] = true
+	}
+	return ""
+}
