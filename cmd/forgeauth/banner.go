@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/forgeauth/forgeauth"
+)
+
+// describe names a database without its password; empty for no URL.
+func describe(databaseURL string) string {
+	config, err := pgx.ParseConfig(databaseURL)
+	if databaseURL == "" || err != nil {
+		return ""
+	}
+	return fmt.Sprintf("Postgres at %s, database %s, as %s", config.Host, config.Database, config.User)
+}
+
+// printBanner says what a person needs to go on: where to open it, what to register at each forge, and the setup code. It goes
+// to standard output and never through the logger.
+func (p *program) printBanner(ctx context.Context, d *deployment, e forgeauth.Environment) error {
+	code, expires, needed, err := d.service.Commands().EnsureSetupCode(ctx)
+	if err != nil {
+		return fmt.Errorf("make a setup code: %w", err)
+	}
+	login := e.Config.PublicURL + "/login"
+	var b strings.Builder
+	line := func(name, value string) { fmt.Fprintf(&b, "  %-12s  %s\n", name, value) }
+	b.WriteString("forgeauth " + readBuild().Version + "\n\n")
+	line("Open", login)
+	line("Database", d.database)
+	switch {
+	case e.Config.Operators != nil:
+		line("Sign-in", fmt.Sprintf("FORGEAUTH_OPERATORS decides (%d)", len(e.Config.Operators)))
+	case needed && code.IsZero():
+		line("Setup code", "printed before and good until "+moment(expires)+"; `forgeauth setup-code` prints another")
+	case needed:
+		line("Setup code", code.Reveal())
+		line("", "nobody owns this deployment yet: enter the code there before "+moment(expires))
+	default:
+		line("Sign-in", "the accounts that `forgeauth accounts list` names")
+	}
+	if len(e.Config.Connections) > 0 {
+		b.WriteString("\n  Callback URLs, to be registered at each forge exactly so:\n")
+	}
+	for _, c := range e.Config.Connections {
+		line("  "+c.Name, d.service.CallbackURL(c.Name)+"  (at "+c.BaseURL+")")
+	}
+	for _, warning := range e.Warnings {
+		b.WriteString("\n  Note: " + warning.Name + " " + warning.Problem + ":\n        " + warning.Remedy + "\n")
+	}
+	p.printf("%s\n", b.String())
+	return nil
+}

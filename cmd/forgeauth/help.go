@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forgeauth/forgeauth"
+)
+
+const rootHelp = `forgeauth signs one operator in to code forges (GitHub, GitLab, Gitea, Forgejo), keeps the tokens sealed, and records who
+could act on which forge, when and by whose hand, in a log that can only grow.
+
+It is configured by the environment. Without any it serves on http://127.0.0.1:8080 with a Postgres of its own, once
+there is an encryption key:
+
+  export OAUTH_ENCRYPTION_KEY="$(openssl rand -base64 32)"    # keep a copy
+  export FORGEAUTH_FORGE_GITHUB_CLIENT_ID=…                   # of an OAuth application registered
+  export FORGEAUTH_FORGE_GITHUB_CLIENT_SECRET=…               # at GitHub with the printed callback URL
+  forgeauth serve`
+
+const rootExamples = `  forgeauth serve                      run the service
+  forgeauth help environment           every setting
+  forgeauth help exit-codes            what scripts can rely on
+  forgeauth verify --json              check the tables against the log`
+
+const exitCodesHelp = `  0    What was asked for has been done.
+  1    It could not be done. Standard error says why, and what to do next.
+  2    The command line or the configuration is wrong. Nothing was tried; all faults are listed at once.
+  3    verify found that tables differ from the log, and was not told to repair them.
+  130  Ended by a signal before it was done. serve, told to end by SIGINT or SIGTERM, shuts down and exits with 0;
+       a second signal ends it at once, with this code. Nothing that was committed is lost.`
+
+// helpTopics returns commands that do nothing but explain.
+func helpTopics() []*cobra.Command {
+	return []*cobra.Command{
+		{Use: "environment", Short: "Every setting, with its default", Long: environmentHelp()},
+		{Use: "exit-codes", Short: "What scripts can rely on", Long: exitCodesHelp},
+	}
+}
+
+// environmentHelp lists the settings in their groups.
+func environmentHelp() string {
+	var b strings.Builder
+	b.WriteString("forgeauth reads these variables. All of them are checked before anything is done, and every fault is listed at once.\n" +
+		"Those marked * may also stand in a file that the variable with _FILE at its end names; one newline at its end is not\n" +
+		"part of the value. A variable that is set but empty counts as not set, unless it says otherwise below.\n")
+	group := ""
+	for _, s := range forgeauth.Settings() {
+		if s.Group != group {
+			group = s.Group
+			b.WriteString("\n" + group + "\n")
+		}
+		mark := ""
+		if s.Secret {
+			mark = " *"
+		}
+		b.WriteString("\n  " + s.Name + mark + "\n")
+		b.WriteString(wrap(s.Help, "      ", 112))
+		if s.Default != "" {
+			b.WriteString(wrap("Default: "+s.Default+".", "      ", 112))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// wrap breaks a text into lines of at most width bytes, each after the indent.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > width && line != indent {
+			b.WriteString(line + "\n")
+			line = indent
+		}
+		if line != indent {
+			line += " "
+		}
+		line += word
+	}
+	return b.String() + line + "\n"
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/forgeauth/forgeauth/commands"
+	"github.com/forgeauth/forgeauth/events"
+)
+
+// cli is on whose behalf commands of this binary run.
+func cli() commands.Caller { return commands.Caller{Actor: "cli"} }
+
+// printJSON prints a document, indented, with a newline at its end.
+func printJSON[T any](p *program, document T) error {
+	encoder := json.NewEncoder(p.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(document); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// printTable prints rows under a header, in plain text: no colours, no lines, so that it can be read by eyes and by awk.
+func (p *program) printTable(header []string, rows [][]string) {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	t.SetStyle(style)
+	t.AppendHeader(row(header))
+	for _, cells := range rows {
+		t.AppendRow(row(cells))
+	}
+	for line := range strings.Lines(t.Render() + "\n") {
+		p.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
+}
+
+func row(cells []string) table.Row {
+	r := make(table.Row, len(cells))
+	for i, cell := range cells {
+		r[i] = cell
+	}
+	return r
+}
+
+// moment prints a time for people: in UTC, to the second.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// appended is what a command wrote, as data.
+type appended struct {
+	Position int64  `json:"position"`
+	Type     string `json:"type"`
+	Stream   string `json:"stream"`
+}
+
+// appendedOf never returns nil, so that no events are an empty list.
+func appendedOf(written []events.Event) []appended {
+	list := make([]appended, 0, len(written))
+	for _, e := range written {
+		list = append(list, appended{e.Position, e.Type, string(e.Stream)})
+	}
+	return list
+}
+
+// positions names events for people: "events 7–9", "event 7".
+func positions(written []events.Event) string {
+	switch len(written) {
+	case 0:
+		return "no event"
+	case 1:
+		return fmt.Sprintf("event %d", written[0].Position)
+	default:
+		return fmt.Sprintf("events %d–%d", written[0].Position, written[len(written)-1].Position)
+	}
+}
