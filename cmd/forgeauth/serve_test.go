@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -148,14 +150,19 @@ func TestASecondSignalEndsServeAtOnce(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Migrated(t, migrations.Up)
 	p := serve(t, configured("DATABASE_URL="+db.URL))
-	// A request that is never finished keeps the first signal's shutdown waiting.
+	// A request whose body never comes keeps the first signal's shutdown waiting. That it is being handled is known from the
+	// invitation to send the body, which goes out when the handler reads it.
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: ")); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST /oauth/gitea/init HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n", p.address); err != nil {
 		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("got %q, %v", line, err)
 	}
 	p.signal(t, os.Interrupt)
 	p.waitFor(t, &p.stderr, "shutting down")
