@@ -218,7 +218,7 @@ func TestADatabaseThatIsAwayIsUnavailable(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	proxy, url := b.db.Proxied(t)
-	w := b.writer(t, url, func(c *events.WriterConfig) { c.Patience = 300 * time.Millisecond })
+	w := b.writer(t, url, func(c *events.WriterConfig) { c.Patience = 2 * time.Second })
 	proxy.Refuse()
 	if _, err := w.Append(t.Context(), activate("a")); !errors.Is(err, events.ErrUnavailable) {
 		t.Fatalf("append: %v", err)

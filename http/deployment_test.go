@@ -158,7 +158,7 @@ func (d *deployment) connectDatabase(t *testing.T, s settings, logger *slog.Logg
 	if s.proxied {
 		d.reads, reads = db.Proxied(t)
 		d.writes, writes = db.Proxied(t)
-		patience = 200 * time.Millisecond
+		patience = 2 * time.Second // long enough to connect on a busy machine
 	}
 	config, err := pgxpool.ParseConfig(reads)
 	check(t, err)
