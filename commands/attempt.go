@@ -4,11 +4,11 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"github.com/forgeauth/forgeauth/vault"
@@ -59,7 +59,7 @@ func (a attempt) challenge() string {
 }
 
 func (c *Commands) sealAttempt(a attempt) (Attempt, error) {
-	plaintext, err := json.Marshal(a)
+	plaintext, err := json.Marshal(a) // v2, which does not write & as six characters
 	if err != nil {
 		return Attempt{}, fmt.Errorf("seal attempt: %w", err)
 	}

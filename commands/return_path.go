@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	// maxReturnPath bounds the path as it was given and as it is kept, percent-encoded, in the attempt's cookie.
 	maxReturnPath = 1024
 	// mostDecodings is how often a path may be percent-encoded over itself before it is refused unread.
 	mostDecodings = 3
@@ -32,7 +33,11 @@ func returnPath(raw string) (string, error) {
 		return "", &ReturnPathError{Problem: "it is not a path"} // err would quote it
 	}
 	normal := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
-	return normal.RequestURI(), nil
+	path := normal.RequestURI()
+	if len(path) > maxReturnPath {
+		return "", &ReturnPathError{Problem: "it is too long"}
+	}
+	return path, nil
 }
 
 func returnPathProblem(raw string) string {
