@@ -148,12 +148,13 @@ func formTarget(baseURL string) string {
 }
 
 // requireHost refuses requests for another host than the public URL's: by rebinding a name of its own, another site
-// could otherwise make browsers talk to this deployment as if it were that site. Health checks know no names.
+// could otherwise make browsers talk to this deployment as if it were that site. Health checks know no names, and the page
+// that says so wants its style sheet: assets are the same for everybody.
 func (s *server) requireHost(next http.Handler) http.Handler {
 	want := canonicalHost(s.config.PublicURL.Host, s.config.PublicURL.Scheme)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		isHealthCheck := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
-		if !isHealthCheck && canonicalHost(r.Host, s.config.PublicURL.Scheme) != want {
+		isExempt := slices.Contains([]string{"/healthz", "/readyz", stylePath, iconPath}, r.URL.Path)
+		if !isExempt && canonicalHost(r.Host, s.config.PublicURL.Scheme) != want {
 			s.fail(w, r, refuse(codeWrongHost))
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,8 +102,12 @@ func TestOnlyTheHostOfThePublicURLIsAnswered(t *testing.T) {
 			if !strings.Contains(a.body, "FORGEAUTH_PUBLIC_URL") {
 				t.Errorf("the setting is not named: %s", a.body)
 			}
-			if page := d.browser(t).get(t, "/", "Host", host); !strings.Contains(page.body, `href="`+d.url+`"`) {
+			page := d.browser(t).get(t, "/", "Host", host)
+			if !strings.Contains(page.body, `href="`+d.url+`"`) {
 				t.Errorf("the page does not link to the right address:\n%s", page.body)
+			}
+			for _, asset := range regexp.MustCompile(`/assets/[^"]+`).FindAllString(page.body, -1) {
+				wantStatus(t, b.get(t, asset, "Host", host), http.StatusOK) // or it would be a page without a style
 			}
 			wantStatus(t, b.get(t, "/healthz", "Host", host), http.StatusOK)
 			wantStatus(t, b.get(t, "/readyz", "Host", host), http.StatusOK)

@@ -28,6 +28,7 @@ func decode[T any](t *testing.T, body string) T {
 var (
 	loopback = regexp.MustCompile(`127\.0\.0\.1(:|%3A)\d+`)
 	anyUUID  = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anyBrief = regexp.MustCompile(`/…[0-9a-f]{8}`)
 	anyHash  = regexp.MustCompile(`\.[0-9a-f]{16}\.`)
 	drawn    = regexp.MustCompile(`(state|code_challenge)=[A-Za-z0-9_-]{43}`)
 )
@@ -45,6 +46,7 @@ func golden(t *testing.T, name, got string) {
 	}
 	got = loopback.ReplaceAllString(got, "127.0.0.1${1}PORT")
 	got = anyUUID.ReplaceAllString(got, "UUID")
+	got = anyBrief.ReplaceAllString(got, "/…BRIEF")
 	got = anyHash.ReplaceAllString(got, ".HASH.")
 	got = drawn.ReplaceAllString(got, "$1=DRAWN")
 	path := filepath.Join("testdata", "golden", name)

@@ -58,8 +58,9 @@ func TestALinkFromNowhereDoesNotStartLinking(t *testing.T) {
 	held := b.cookies(t)
 	a := b.get(t, "/oauth/github/init", "Sec-Fetch-Site", "none")
 	wantStatus(t, a, http.StatusOK)
-	if !strings.Contains(a.body, `<form method="post" action="/oauth/github/init">`) {
-		t.Errorf("no button:\n%s", a.body)
+	if !strings.Contains(a.body, `<form method="post" action="/oauth/github/init">`) ||
+		!strings.Contains(a.body, `signed in as <strong>ada</strong>`) || !strings.Contains(a.body, "is linked to this deployment") {
+		t.Errorf("no button that says what it does:\n%s", a.body)
 	}
 	wantProblem(t, b.json().get(t, "/oauth/github/init", "Sec-Fetch-Site", "none"), http.StatusForbidden, "confirmation_required")
 	if diff := cmp.Diff(held, b.cookies(t)); diff != "" {

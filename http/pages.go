@@ -8,7 +8,10 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/forgeauth/forgeauth/forge"
 )
@@ -52,6 +55,7 @@ func parsePages() pages {
 		"humanTime": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" },
 		"forgeName": func(name string, kind forge.Kind) string { return displayName(name, kind) },
 		"host":      hostOf,
+		"brief":     brief,
 		"initPath":  initPath,
 	}
 	parsed := pages{}
@@ -111,6 +115,15 @@ func hostOf(baseURL string) string {
 		return baseURL
 	}
 	return base.Host + base.Path
+}
+
+// brief shortens the id of a session in a stream or an actor to its end: ids of the same minute begin alike.
+func brief(name string) string {
+	before, id, _ := strings.Cut(name, "/")
+	if _, err := uuid.Parse(id); err != nil {
+		return name
+	}
+	return before + "/…" + id[len(id)-8:]
 }
 
 // initPath is where a sign-in to a connection starts.
