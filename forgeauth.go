@@ -112,6 +112,8 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	config.PublicURL = public.String()
+	s.config.PublicURL = config.PublicURL
 	providers, err := config.providers()
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package forgeauth_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/forgeauth/forgeauth"
@@ -25,4 +26,18 @@ func TestAPublicURLIsAnOriginThatKeepsSessions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is registered at a forge, what a sign-in sends there and where browsers are let in have to be one address, however it
+// was written.
+func TestAPublicURLHasOneSpelling(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea")
+	origin := h.server.URL
+	h.config.PublicURL = strings.Replace(origin, "http://", "HTTP://", 1) + "/"
+	service := h.open(t)
+	if got, want := service.CallbackURL("gitea"), origin+"/oauth/gitea/callback"; got != want {
+		t.Errorf("to be registered: %s, want %s", got, want)
+	}
+	h.claim(t, "gitea") // the forge takes no other redirect URI than the one that is registered
 }
