@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -296,9 +298,14 @@ func (d *deployment) accessTokens(forgeType string) (all []forgetest.TokenState)
 	return all
 }
 
-// live authenticates a sign-in's cookie.
+// live authenticates a sign-in's cookie, and sees that it is among the live sessions if it is and only then.
 func live(ctx context.Context, c *Commands, cookie secret.Text) error {
 	_, err := c.Authenticate(ctx, cookie.Reveal())
+	all, allErr := c.LiveSessions(ctx)
+	key, ok := c.SessionKey(cookie.Reveal())
+	if allErr != nil || !ok || slices.Contains(all, key) != (err == nil) {
+		return fmt.Errorf("authenticating says %v, and the live sessions are %x, %v", err, all, allErr) //nolint:errorlint // this is another
+	}
 	return err
 }
 

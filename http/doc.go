@@ -7,7 +7,7 @@
 //	router    [New]: every route, and for each whether it needs a session
 //	door      what holds for all of them: host, origin, headers, client address, panics, access log
 //	limits    what a client without a live session may do, in bounded memory
-//	known     which session cookies were live when last looked up, and are asked about without limit
+//	known     which sessions were live when last looked up, and are asked about without limit
 //	cookies   one session cookie, one cookie per sign-in under way
 //	accept    JSON unless a browser asks for HTML
 //	errors    one table from the errors of the packages below to codes, statuses and sentences
@@ -21,7 +21,8 @@
 //	                                     ?return=/path, form field setup_code
 //	GET    /oauth/{forge}/init           303 to the forge if the browser says that a page here sent it, or, without a session,
 //	                                     that no site did; else a page with a button
-//	GET    /oauth/{forge}/callback       303 to the return path with a fresh session, else to /login?error=<code>
+//	GET    /oauth/{forge}/callback       303 to the return path with a fresh session, else to /login?error=<code>; for an
+//	                                     account that may not sign in the sign-in page itself, 403, which names it
 //	POST   /logout                       ends the session; tokens stay
 //	GET    /                             the operator's page
 //	GET    /me                           {forge_type, account_login, base_url, since}; 401, 412
@@ -42,8 +43,8 @@
 // A session is looked up once, by whoever needs it. One that was live when last looked up is looked up again whatever its
 // client has spent, so a flood from the operator's own address, or through a proxy whose header is not trusted, does not
 // lock the operator out. All other cookies are guesses and count before the query, so the flood is not one of queries.
-// A session that the process has not seen yet, as after a restart, is among those: of a client that has spent its limit
-// they are looked up within a second, smaller limit, in which it may take more than one try to be seen during a flood.
+// A session that the process has not seen yet, as after a restart, looks like one of those. So when a client that has spent
+// its limit sends a cookie, all live sessions are read, at most once a second, and its is known if it is among them.
 //
 // # Failure
 //

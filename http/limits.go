@@ -9,10 +9,9 @@ import (
 )
 
 // Limits bound what a client may do without a live session. A request costs one; one that is refused after it was looked
-// into costs FailureCost in all. Requests with a live session cost nothing and are never refused, but for the first that
-// a process sees of it: that costs one, and if all is spent it is looked up within a quarter of the burst that is kept
-// for this. Nor does what is refused at the door cost anything (another host, another site, no such route or method), or
-// what is refused for the limit itself.
+// into costs FailureCost in all. Requests with a live session cost nothing and are never refused; only the first that a
+// process sees of a session costs one, if there is one left. Nor does what is refused at the door cost anything (another
+// host, another site, no such route or method), or what is refused for the limit itself.
 type Limits struct {
 	// Burst is what a client may spend at once, PerSecond what it gets back. 120 and 2 if zero.
 	Burst     int
@@ -36,13 +35,6 @@ func (l Limits) withDefaults() Limits {
 	if l.Clients == 0 {
 		l.Clients = 16_384
 	}
-	return l
-}
-
-// ofLookups returns the limits of looking up the cookies of clients that have spent their limit.
-func (l Limits) ofLookups() Limits {
-	l = l.withDefaults()
-	l.Burst = max(1, l.Burst/4)
 	return l
 }
 

@@ -161,7 +161,9 @@ func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *pro
 		return s.failLogin(w, r, view, err)
 	}
 	s.cookies.clearAttempt(w, completed.AttemptID)
-	s.known.add(completed.SessionSecret.Reveal())
+	if key, ok := s.config.Commands.SessionKey(completed.SessionSecret.Reveal()); ok {
+		s.known.add(key)
+	}
 	s.cookies.setSession(w, completed.SessionSecret, completed.Session.ExpiresAt.Sub(s.config.Now()))
 	seeOther(w, completed.ReturnTo)
 	return nil

@@ -44,9 +44,8 @@ type server struct {
 	config  Config
 	cookies cookies
 	limits  *limiter
-	// lookups bounds the cookies looked up for clients that have spent their limit.
-	lookups *limiter
 	known   *known
+	roll    *roll
 	pages   pages
 	ready   *readiness
 	routes  chi.Router
@@ -77,12 +76,12 @@ func New(config Config) http.Handler {
 		config:  config,
 		cookies: cookiesOf(config.PublicURL),
 		limits:  newLimiter(config.Limits, config.Now),
-		lookups: newLimiter(config.Limits.ofLookups(), config.Now),
 		known:   newKnown(),
 		pages:   parsePages(),
 		ready:   &readiness{ask: config.Ready, now: config.Now},
 		routes:  chi.NewRouter(),
 	}
+	s.roll = &roll{live: config.Commands.LiveSessions, known: s.known, now: config.Now}
 	s.route(s.routes)
 	return s.door(s.routes)
 }

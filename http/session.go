@@ -43,8 +43,8 @@ func (s *server) operator(handle func(http.ResponseWriter, *http.Request, projec
 // client's limit. One query if there is a cookie that could be one, none otherwise.
 //
 // Cookies that were live when last looked up are asked about without limit. Others count first, as guesses, or a flood of
-// them would be one of queries; whether a client that has spent its limit guessed right is looked up within a limit of
-// its own, as its session may be one that is not known here yet.
+// them would be one of queries. Where a client that has spent its limit sends one, the roll is called: that tells a session
+// that is merely not known here yet, as after a restart, from any number of guesses.
 func (s *server) authenticate(r *http.Request) (*projections.View, error) {
 	scope := scopeOf(r.Context())
 	cookie, err := s.cookies.readSession(r)
@@ -54,28 +54,37 @@ func (s *server) authenticate(r *http.Request) (*projections.View, error) {
 	case cookie == "":
 		return nil, s.count(scope)
 	}
-	known := s.known.has(cookie)
-	var limited error
+	key, ok := s.config.Commands.SessionKey(cookie)
+	if !ok {
+		scope.guessed = true
+		return nil, s.count(scope)
+	}
+	known := s.known.has(key)
 	if !known {
-		if limited = s.limits.take(scope.client); limited != nil && s.lookups.take(scope.client) != nil {
-			return nil, limited
+		if limited := s.count(scope); limited != nil {
+			if err := s.roll.call(r.Context()); err != nil {
+				return nil, err
+			}
+			if known = s.known.has(key); !known {
+				return nil, limited
+			}
 		}
 	}
 	view, err := s.config.Commands.Authenticate(r.Context(), cookie)
-	if err == nil {
-		s.known.add(cookie)
+	switch {
+	case err == nil:
+		s.known.add(key)
+		scope.counted = false // a live session is charged for nothing
 		return &view, nil
-	}
-	if !errors.Is(err, projections.ErrNoSession) {
+	case !errors.Is(err, projections.ErrNoSession):
 		return nil, err
 	}
 	scope.guessed = true
 	if known {
-		s.known.forget(cookie)
+		s.known.forget(key)
 		return nil, s.count(scope)
 	}
-	scope.counted = limited == nil
-	return nil, limited
+	return nil, nil
 }
 
 // count spends one for the request from its client's limit, or refuses it.
