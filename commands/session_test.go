@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/forge/github"
 	"github.com/forgeauth/forgeauth/projections"
 )
 
@@ -42,8 +45,18 @@ func TestTheCookieOfASession(t *testing.T) {
 	if _, err := d.Authenticate(t.Context(), strings.Repeat("A", 43)); !errors.Is(err, projections.ErrNoSession) {
 		t.Errorf("a value that no session has: %v", err)
 	}
-	if n := d.count(`SELECT count(*) FROM operator_sessions WHERE secret_hash = $1`, []byte(value)); n > 0 {
-		t.Error("the row holds the secret")
+	raw, _ := base64.RawURLEncoding.DecodeString(value)
+	keyed, bare := d.vault.SessionHash(raw), sha256.Sum256(raw)
+	if n := d.count(`SELECT count(*) FROM operator_sessions WHERE secret_hash = $1`, keyed[:]); n != 1 {
+		t.Errorf("%d rows hold the keyed hash", n)
+	}
+	for name, held := range map[string][]byte{"cookie": []byte(value), "secret": raw, "hash without a key": bare[:]} {
+		n := d.count(`
+			SELECT (SELECT count(*) FROM operator_sessions WHERE position($1::bytea IN secret_hash) > 0)
+			     + (SELECT count(*) FROM events WHERE position($1::bytea IN sealed) > 0)`, held)
+		if n > 0 {
+			t.Errorf("%d rows hold the %s", n, name)
+		}
 	}
 }
 
@@ -176,8 +189,17 @@ func TestASessionOfAForgeThatStopsBeingAWayIn(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
 	session := d.claim()
-	without := d.process(func(c *Config) { c.Connections = c.Connections[1:] })
-	if err := live(t.Context(), without, session.SessionSecret); !errors.Is(err, projections.ErrNoSession) {
-		t.Errorf("its connection is gone: %v", err)
+	for name, edit := range map[string]func(*Config){
+		"its connection is gone": func(c *Config) { c.Connections = c.Connections[1:] },
+		"its connection is for use alone": func(c *Config) {
+			c.Connections[0] = d.provider("github", forge.GitHub, github.New, func(c *forge.Connection) { c.Login = false })
+		},
+	} {
+		if err := live(t.Context(), d.process(edit), session.SessionSecret); !errors.Is(err, projections.ErrNoSession) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := live(t.Context(), d.process(), session.SessionSecret); err != nil {
+		t.Errorf("configured as before: %v", err)
 	}
 }

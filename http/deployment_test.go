@@ -40,6 +40,7 @@ import (
 // deployment is a whole forgeauth on loopback: Postgres, two stand-in forges, and the handler behind a real server.
 type deployment struct {
 	url      string
+	decides  commands.Config
 	config   forgehttp.Config
 	handler  http.Handler
 	server   *httptest.Server
@@ -102,23 +103,27 @@ func deploy(t *testing.T, change ...func(*settings)) *deployment {
 	connections, providers := d.connect(t, s, logger)
 	writer := d.connectDatabase(t, s, logger)
 	d.log = events.NewLog(d.pool)
-	d.commands = commands.New(commands.Config{
+	d.decides = commands.Config{
 		Writer: writer, Log: d.log, Reader: projections.NewReader(d.pool), Pool: d.pool, Vault: vault.New(masterKey(t), rand.Reader),
 		Connections: providers, Operators: s.operators, PublicURL: d.url, Logger: logger, Now: d.clock.Now,
-	})
+	}
 	if s.ready == nil {
 		s.ready = func(context.Context) forgehttp.Readiness { return forgehttp.Readiness{} }
 	}
 	d.config = forgehttp.Config{
-		Commands: d.commands, Log: d.log, Connections: connections, PublicURL: public, TrustedProxies: s.proxies,
+		Log: d.log, Connections: connections, PublicURL: public, TrustedProxies: s.proxies,
 		Ready: s.ready, Limits: s.limits, Version: "test", Logger: logger, Now: d.clock.Now,
 	}
 	d.restart()
 	return d
 }
 
-// restart makes the handler forget whatever it knows.
-func (d *deployment) restart() { d.handler = forgehttp.New(d.config) }
+// restart makes the process forget whatever it knows but its configuration.
+func (d *deployment) restart() {
+	d.commands = commands.New(d.decides)
+	d.config.Commands = d.commands
+	d.handler = forgehttp.New(d.config)
+}
 
 // connect starts the forges "gitea" and "github" and registers the deployment there.
 func (d *deployment) connect(t *testing.T, s settings, logger *slog.Logger) ([]forge.Connection, []forge.Provider) {

@@ -276,7 +276,10 @@ func TestAConnectionThatIsNoWayInHasNoButtonUntilSignedIn(t *testing.T) {
 
 func TestAnAccountThatIsNoLongerOnTheListIsSignedOut(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, func(s *settings) { s.operators = []commands.AllowedAccount{{ForgeType: "gitea", AccountID: "7"}} })
+	list := func(id string) []commands.AllowedAccount {
+		return []commands.AllowedAccount{{ForgeType: "gitea", AccountID: id}}
+	}
+	d := deploy(t, func(s *settings) { s.operators = list("7") })
 	b := d.browser(t)
 	b.signIn(t, "gitea", "ada", nil)
 	wantStatus(t, b.json().get(t, "/me"), http.StatusOK)
@@ -285,4 +288,27 @@ func TestAnAccountThatIsNoLongerOnTheListIsSignedOut(t *testing.T) {
 	}
 	bobs := d.browser(t)
 	wantStatus(t, bobs.get(t, bobs.consent(t, "gitea", bobs.start(t, "/oauth/gitea/init", nil), "bob")), http.StatusForbidden)
+
+	d.decides.Operators = list("8")
+	d.restart()
+	wantProblem(t, b.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
+	wantStatus(t, b.json().do(t, http.MethodDelete, "/forges/active", nil), http.StatusUnauthorized)
+	bobs.signIn(t, "gitea", "bob", nil)
+}
+
+func TestAnAccountThatIsRemovedIsSignedOut(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	second := d.browser(t)
+	second.signIn(t, "gitea", "ada", nil)
+	linking := second.consent(t, "github", second.start(t, "/oauth/github/init", nil), "ada")
+	wantStatus(t, b.json().get(t, "/me"), http.StatusOK)
+	_, err := d.commands.RemoveAccount(t.Context(), commands.Caller{Actor: "cli"}, "gitea", "7")
+	check(t, err)
+	for _, was := range []*browser{b, second} {
+		wantProblem(t, was.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
+		wantStatus(t, was.json().do(t, http.MethodDelete, "/forges/active", nil), http.StatusUnauthorized)
+	}
+	wantStatus(t, second.get(t, linking), http.StatusForbidden) // what it had begun links nobody
+	wantStatus(t, b.get(t, b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "ada")), http.StatusForbidden)
 }
