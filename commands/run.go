@@ -15,9 +15,9 @@ const (
 )
 
 // Run does what nobody waits for, until ctx ends: it extends sessions in use, ends those whose time is over and those that
-// an allow-list let in that is no longer set, tells forges of pending revocations (at start, when one was requested, and every few minutes), and once an hour and at the end
-// writes how many denials were not recorded singly. Any number of processes may run it on one database. What fails is
-// logged and tried again; the error is always nil.
+// an allow-list let in that is no longer set, tells forges of pending revocations (at start, when one was requested, and
+// every few minutes), and once an hour and at the end writes how many denials were not recorded singly. Any number of
+// processes may run it on one database. What fails is logged and tried again; the error is always nil.
 func (c *Commands) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() {
