@@ -43,6 +43,7 @@ type attempt struct {
 	Session  uuid.UUID  `json:"session"`
 	ReturnTo string     `json:"return_to"`
 	Code     *boundCode `json:"code"`
+	Expires  time.Time  `json:"expires"`
 }
 
 type intent string
@@ -63,12 +64,19 @@ func (c *Commands) sealAttempt(a attempt) (Attempt, error) {
 	if err != nil {
 		return Attempt{}, fmt.Errorf("seal attempt: %w", err)
 	}
-	expires := c.now().Add(attemptLifetime)
-	value, err := c.vault.SealCookie(attemptPurpose, plaintext, expires)
+	value, err := c.vault.SealCookie(attemptPurpose, plaintext, a.Expires)
 	if err != nil {
 		return Attempt{}, fmt.Errorf("seal attempt: %w", err)
 	}
-	return Attempt{ID: a.ID, Value: value, Expires: expires}, nil
+	return Attempt{ID: a.ID, Value: value, Expires: a.Expires}, nil
+}
+
+func (c *Commands) openAttempt(value string) (a attempt, err error) {
+	plaintext, err := c.vault.OpenCookie(attemptPurpose, value, c.now())
+	if err == nil {
+		err = json.Unmarshal(plaintext, &a)
+	}
+	return a, err //nolint:wrapcheck // compared, and not shown
 }
 
 // findAttempt returns the attempt that a callback's state belongs to. Without one the code is [CodeStateMismatch], or
@@ -76,17 +84,32 @@ func (c *Commands) sealAttempt(a attempt) (Attempt, error) {
 func (c *Commands) findAttempt(values []string, state string) (found attempt, code string) {
 	code = CodeStateMismatch
 	for _, value := range values[:min(len(values), mostAttempts)] {
-		plaintext, err := c.vault.OpenCookie(attemptPurpose, value, c.now())
+		a, err := c.openAttempt(value)
 		if errors.Is(err, vault.ErrExpired) {
 			code = CodeExpiredAttempt
 		}
-		var a attempt
-		if err != nil || json.Unmarshal(plaintext, &a) != nil {
-			continue
-		}
-		if state != "" && subtle.ConstantTimeCompare([]byte(a.State), []byte(state)) == 1 {
+		if err == nil && state != "" && subtle.ConstantTimeCompare([]byte(a.State), []byte(state)) == 1 {
 			return a, ""
 		}
 	}
 	return attempt{}, code
+}
+
+// carryOver returns the other attempts to link that a session has started in this browser, as ones of the session that takes
+// its place: a sign-in in one tab rotates the session, and the other tabs go on. They live no longer for it.
+func (c *Commands) carryOver(values []string, done attempt, from, to uuid.UUID) ([]Attempt, error) {
+	var carried []Attempt
+	for _, value := range values[:min(len(values), mostAttempts)] {
+		a, err := c.openAttempt(value)
+		if err != nil || a.Intent != intentLink || a.Session != from || a.ID == done.ID {
+			continue
+		}
+		a.Session = to
+		sealed, err := c.sealAttempt(a)
+		if err != nil {
+			return nil, err
+		}
+		carried = append(carried, sealed)
+	}
+	return carried, nil
 }

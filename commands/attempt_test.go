@@ -3,6 +3,9 @@ package commands
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/forgeauth/forgeauth/projections"
 )
 
 // Browsers drop a cookie of more than 4,096 bytes with its name and attributes without a word, and the sign-in with it.
@@ -31,4 +34,49 @@ func TestAnAttemptFitsInACookieWhereverItReturnsTo(t *testing.T) {
 	if started < 50 {
 		t.Errorf("only %d sign-ins were started", started)
 	}
+}
+
+func TestASignInCarriesOverWhatOtherTabsHaveBegun(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	first := d.claim()
+	other := d.enter(d.login("github", "alice", nil, "")) // another browser
+	begin := func(forgeType string, session *projections.Session) (Attempt, CallbackQuery) {
+		t.Helper()
+		started, err := d.StartLogin(t.Context(), StartLogin{ForgeType: forgeType, Session: session})
+		if err != nil {
+			t.Fatal(err)
+		}
+		callback, err := d.forges[forgeType].Consent(t.Context(), started.AuthorizeURL, "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return started.Attempt, d.query(callback)
+	}
+	link, answer := begin("gitea", &first.Session)
+	foreign, _ := begin("gitea", &other.Session)
+	visitor, _ := begin("gitea", nil)
+	d.clock.advance(9 * time.Minute)
+	req := d.login("github", "alice", &first.Session, "")
+	req.Attempts = append(req.Attempts, "", link.Value, foreign.Value, visitor.Value)
+	second := d.enter(req)
+	if len(second.Carried) != 1 || second.Carried[0].ID != link.ID || !second.Carried[0].Expires.Equal(link.Expires) {
+		t.Fatalf("carried %+v, want the link alone, to the same end", second.Carried)
+	}
+
+	// The session that these were begun in ends while their browser is at the forge: nothing goes on.
+	carried := second.Carried[0]
+	again := d.login("github", "alice", &second.Session, "")
+	again.Attempts = append(again.Attempts, carried.Value)
+	if _, err := d.EndSession(t.Context(), SessionCaller(second.Session.ID), second.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	third := d.enter(again)
+	if len(third.Carried) != 0 {
+		t.Errorf("carried %+v past the end of their session", third.Carried)
+	}
+	lost := CompleteLogin{ForgeType: "gitea", Query: answer, Attempts: []string{carried.Value}, Session: &third.Session}
+	d.refuse(lost, CodeNotAllowed)
+	d.clock.advance(time.Minute)
+	d.refuse(lost, CodeExpiredAttempt)
 }

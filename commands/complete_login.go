@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,7 +53,10 @@ type LoginCompleted struct {
 	ReturnTo      string
 	// AttemptID says whose cookie to delete.
 	AttemptID string
-	Events    []events.Event
+	// Carried are the attempts to link of other tabs, which were begun within the session that this one replaces and go on
+	// in it: set their cookies anew.
+	Carried []Attempt
+	Events  []events.Event
 }
 
 // CompleteLogin signs an operator in. It checks, in this order, what needs no forge: the state, that the path's forge is
@@ -209,6 +213,10 @@ func (c *Commands) enter(
 		},
 		token: granted, session: c.newID(), hash: hash[:],
 	}
+	carried, err := c.carryOver(req.Attempts, a, l.who.presented, l.session)
+	if err != nil {
+		return LoginCompleted{}, false, &LoginError{Code: CodeInternal, Err: err}
+	}
 	caller := SessionCaller(l.session)
 	caller.Correlation = req.Correlation
 	caller = c.identified(caller)
@@ -224,11 +232,15 @@ func (c *Commands) enter(
 		return LoginCompleted{}, errors.Is(err, events.ErrCommitUnknown), &LoginError{Code: CodeInternal, Err: err}
 	}
 	c.revocationRequested(appended)
+	if !replaced(appended, l.who.presented) {
+		carried = nil // that session had ended before, and what it had begun with it
+	}
 	return LoginCompleted{
 		SessionSecret: secret.New(base64.RawURLEncoding.EncodeToString(cookie)),
 		Session:       startedSession(appended),
 		ReturnTo:      a.ReturnTo,
 		AttemptID:     a.ID,
+		Carried:       carried,
 		Events:        appended,
 	}, true, nil
 }
@@ -336,6 +348,14 @@ func (a admission) session(now time.Time) events.SessionStarted {
 	}
 	started.IdleUntil = earlier(now.Add(sessionIdle), started.ExpiresAt)
 	return started
+}
+
+// replaced reports whether an append ended that session.
+func replaced(appended []events.Event, session uuid.UUID) bool {
+	return slices.ContainsFunc(appended, func(e events.Event) bool {
+		_, ended := e.Fact.(events.SessionEnded)
+		return ended && e.Stream == events.SessionStream(session)
+	})
 }
 
 // startedSession is the session that an append began, as its row shows it.

@@ -23,6 +23,10 @@
 // deployment, and a session that ends a moment earlier links nobody. A one-time code is used up in the same transaction
 // as what it was used for, and by nothing else: a sign-in that fails anywhere leaves it usable.
 //
+// A sign-in rotates the session of its browser. What other tabs have begun within that session, to link accounts, is carried
+// over to the one that takes its place, and to no other: with a session that was signed out or has ended otherwise, its
+// attempts to link are over.
+//
 // Whoever is turned away is recorded as LoginDenied (at most 60 in an hour and process; the rest are counted and
 // summarised), and the token that the forge granted meanwhile is revoked in one attempt and never stored.
 //

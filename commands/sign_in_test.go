@@ -270,7 +270,7 @@ func TestCallbacksThatAreNotWhatWasStarted(t *testing.T) {
 
 func (d *deployment) emptyAttempt() string {
 	d.t.Helper()
-	sealed, err := d.sealAttempt(attempt{ForgeType: "github"})
+	sealed, err := d.sealAttempt(attempt{ForgeType: "github", Expires: noon.Add(time.Hour)})
 	if err != nil {
 		d.t.Fatal(err)
 	}

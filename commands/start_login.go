@@ -38,7 +38,9 @@ func (c *Commands) StartLogin(ctx context.Context, req StartLogin) (LoginStarted
 		return LoginStarted{}, err
 	}
 	connection := provider.Connection()
-	a := attempt{ForgeType: req.ForgeType, RedirectURI: c.redirectURI(connection), Intent: intentSignIn}
+	a := attempt{
+		ForgeType: req.ForgeType, RedirectURI: c.redirectURI(connection), Intent: intentSignIn, Expires: c.now().Add(attemptLifetime),
+	}
 	if a.ReturnTo, err = returnPath(req.ReturnTo); err != nil {
 		return LoginStarted{}, err
 	}

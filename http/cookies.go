@@ -84,7 +84,7 @@ func (c cookies) clearSession(w http.ResponseWriter) {
 
 // setAttempt sets an attempt's cookie and clears the oldest ones for which there is no room beside it.
 func (c cookies) setAttempt(w http.ResponseWriter, r *http.Request, attempt commands.Attempt, now time.Time) {
-	http.SetCookie(w, c.cookie(c.attempt+attempt.ID, attempt.Value, attempt.Expires.Sub(now)))
+	c.keepAttempt(w, attempt, now)
 	ids, values := c.readAttempts(r)
 	size := len(attempt.Value)
 	for i, id := range slices.Backward(ids) {
@@ -96,6 +96,11 @@ func (c cookies) setAttempt(w http.ResponseWriter, r *http.Request, attempt comm
 			return
 		}
 	}
+}
+
+// keepAttempt sets an attempt's cookie, be it in the place of the one that it has.
+func (c cookies) keepAttempt(w http.ResponseWriter, attempt commands.Attempt, now time.Time) {
+	http.SetCookie(w, c.cookie(c.attempt+attempt.ID, attempt.Value, attempt.Expires.Sub(now)))
 }
 
 func (c cookies) clearAttempt(w http.ResponseWriter, id string) {

@@ -148,6 +148,32 @@ func TestSeveralSignInsLiveSideBySideInTabs(t *testing.T) {
 	}
 }
 
+// Every sign-in rotates the session, and what other tabs have begun within it goes on in the new one.
+func TestLinksInSeveralTabsAreCompletedInAnyOrder(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	visitor := b.start(t, "/oauth/github/init", nil)
+	link := b.start(t, "/oauth/github/init?return=/?tab=2", nil)
+	again := b.start(t, "/oauth/gitea/init?return=/?tab=1", nil)
+	wantHeader(t, b.get(t, b.consent(t, "gitea", again, "ada")), "Location", "/?tab=1")
+	carried := b.cookies(t)
+	wantHeader(t, b.get(t, b.consent(t, "github", link, "ada")), "Location", "/?tab=2")
+	if types := d.facts(t); !slices.Contains(types, "AccountLinked") {
+		t.Errorf("the log holds %v", types)
+	}
+
+	// Not past the end of the session, be it followed by another one in the same browser.
+	wantStatus(t, b.post(t, "/logout", nil), http.StatusSeeOther)
+	b.signIn(t, "gitea", "ada", nil)
+	wantStatus(t, b.get(t, b.consent(t, "github", visitor, "bob")), http.StatusForbidden)
+	for name, value := range carried {
+		if name != d.sessionCookie() {
+			b.setCookie(t, name, value) // nor with the cookies of before
+		}
+	}
+	wantStatus(t, b.get(t, b.consent(t, "github", visitor, "bob")), http.StatusForbidden)
+}
+
 func TestTheOldestSignInsGiveWay(t *testing.T) {
 	t.Parallel()
 	_, b := claimed(t)

@@ -161,6 +161,9 @@ func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *pro
 		return s.failLogin(w, r, view, err)
 	}
 	s.cookies.clearAttempt(w, completed.AttemptID)
+	for _, attempt := range completed.Carried {
+		s.cookies.keepAttempt(w, attempt, s.config.Now())
+	}
 	if key, ok := s.config.Commands.SessionKey(completed.SessionSecret.Reveal()); ok {
 		s.known.add(key)
 	}
