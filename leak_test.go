@@ -267,6 +267,10 @@ func (l *leakHunt) driveStrangers(t *testing.T) {
 				}
 				b.header.Set("Accept", accept)
 				a, err := b.get(t.Context(), callback)
+				if accept != "application/json" { // a page says so, after a redirect
+					l.wants(t, a, err, http.StatusSeeOther, "/login?error=not_allowed")
+					a, err = b.get(t.Context(), a.Header.Get("Location"))
+				}
 				l.wants(t, a, err, http.StatusForbidden, "")
 				l.print(i, a.Status)
 			}

@@ -19,6 +19,7 @@ import (
 type cookies struct {
 	session string
 	attempt string // what the name of an attempt's cookie begins with
+	refused string
 	secure  bool
 }
 
@@ -34,13 +35,16 @@ var attemptID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func cookiesOf(origin *url.URL) cookies {
 	if origin.Scheme == "https" {
-		return cookies{session: "__Host-forgeauth", attempt: "__Host-forgeauth_attempt_", secure: true}
+		return cookies{
+			session: "__Host-forgeauth", attempt: "__Host-forgeauth_attempt_", refused: "__Host-forgeauth_refused", secure: true,
+		}
 	}
 	port := origin.Port()
 	if port == "" {
 		port = "80"
 	}
-	return cookies{session: "forgeauth_" + port, attempt: "forgeauth_" + port + "_attempt_"}
+	name := "forgeauth_" + port
+	return cookies{session: name, attempt: name + "_attempt_", refused: name + "_refused"}
 }
 
 // readSession returns the value of the session cookie, empty if there is none. Two of that name can only be there because
@@ -107,6 +111,22 @@ func (c cookies) clearAttempt(w http.ResponseWriter, id string) {
 	if attemptID.MatchString(id) {
 		http.SetCookie(w, c.cookie(c.attempt+id, "", 0))
 	}
+}
+
+func (c cookies) setRefused(w http.ResponseWriter, refusal commands.Refusal, now time.Time) {
+	http.SetCookie(w, c.cookie(c.refused, refusal.Value, refusal.Expires.Sub(now)))
+}
+
+// readRefused returns the value of the refusal's cookie, empty if there is none or more than one.
+func (c cookies) readRefused(r *http.Request) string {
+	if found := r.CookiesNamed(c.refused); len(found) == 1 {
+		return found[0].Value
+	}
+	return ""
+}
+
+func (c cookies) clearRefused(w http.ResponseWriter) {
+	http.SetCookie(w, c.cookie(c.refused, "", 0))
 }
 
 // cookie returns a cookie that lives for so long, or with no time left one that makes the browser drop it.

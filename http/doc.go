@@ -8,7 +8,7 @@
 //	door      what holds for all of them: host, origin, headers, client address, panics, access log
 //	limits    what a client without a live session may do, in bounded memory
 //	known     which sessions were live when last looked up, and are asked about without limit
-//	cookies   one session cookie, one cookie per sign-in under way
+//	cookies   one session cookie, one cookie per sign-in under way, one for who was turned away
 //	accept    JSON unless a browser asks for HTML
 //	errors    one table from the errors of the packages below to codes, statuses and sentences
 //	problem   RFC 9457 documents, or the same as a page
@@ -21,8 +21,8 @@
 //	                                     ?return=/path, form field setup_code
 //	GET    /oauth/{forge}/init           303 to the forge if the browser says that a page here sent it, or, without a session,
 //	                                     that no site did; else a page with a button
-//	GET    /oauth/{forge}/callback       303 to the return path with a fresh session, else to /login?error=<code>; for an
-//	                                     account that may not sign in the sign-in page itself, 403, which names it
+//	GET    /oauth/{forge}/callback       303 to the return path with a fresh session, else to /login?error=<code>, which for
+//	                                     an account that may not sign in is a 403 and names it
 //	POST   /logout                       ends the session; tokens stay
 //	GET    /                             the operator's page
 //	GET    /me                           {forge_type, account_login, base_url, since}; 401, 412

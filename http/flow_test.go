@@ -165,13 +165,13 @@ func TestLinksInSeveralTabsAreCompletedInAnyOrder(t *testing.T) {
 	// Not past the end of the session, be it followed by another one in the same browser.
 	wantStatus(t, b.post(t, "/logout", nil), http.StatusSeeOther)
 	b.signIn(t, "gitea", "ada", nil)
-	wantStatus(t, b.get(t, b.consent(t, "github", visitor, "bob")), http.StatusForbidden)
+	b.isRefused(t, b.consent(t, "github", visitor, "bob"))
 	for name, value := range carried {
 		if name != d.sessionCookie() {
 			b.setCookie(t, name, value) // nor with the cookies of before
 		}
 	}
-	wantStatus(t, b.get(t, b.consent(t, "github", visitor, "bob")), http.StatusForbidden)
+	b.isRefused(t, b.consent(t, "github", visitor, "bob"))
 }
 
 func TestTheOldestSignInsGiveWay(t *testing.T) {
@@ -212,20 +212,72 @@ func TestAnAccountThatIsNotKnownSeesItsOwnNameAndNothingElse(t *testing.T) {
 	t.Parallel()
 	d, _ := claimed(t)
 	stranger := d.browser(t)
-	callback := stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob")
-	a := stranger.get(t, callback)
-	wantStatus(t, a, http.StatusForbidden)
-	if !strings.Contains(a.body, `<code class="pick">gitea:8</code>`) || !strings.Contains(a.body, `role="alert"`) {
-		t.Errorf("the page does not say who was refused:\n%s", a.body)
+	page := stranger.isRefused(t, stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob"))
+	if !strings.Contains(page.body, `<code class="pick">gitea:8</code>`) || !strings.Contains(page.body, `role="alert"`) {
+		t.Errorf("the page does not say who was refused:\n%s", page.body)
 	}
-	if held := stranger.cookies(t); len(held) != 0 {
-		t.Errorf("a refused browser keeps cookies: %v", held)
+	const shown = "/login?error=not_allowed"
+	if a := stranger.json().get(t, shown); a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, `"account":"gitea:8"`) {
+		t.Errorf("as JSON: %s %s", a.Status, a.body)
 	}
-	callback = stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob")
-	a = stranger.json().get(t, callback)
+	held := stranger.cookies(t)
+	if len(held) != 1 || held[d.refusedCookie()] == "" {
+		t.Errorf("a refused browser keeps %v", held)
+	}
+
+	// It names nobody to whoever else has the address, with another code, with an altered cookie, or for longer than ten minutes.
+	for name, look := range map[string]func() answer{
+		"another browser": func() answer { return d.browser(t).get(t, shown) },
+		"another code":    func() answer { return stranger.get(t, "/login?error=access_denied") },
+		"an altered cookie": func() answer {
+			other := d.browser(t)
+			other.setCookie(t, d.refusedCookie(), "x"+held[d.refusedCookie()])
+			return other.get(t, shown)
+		},
+		"an attempt's cookie": func() answer {
+			other := d.browser(t)
+			other.start(t, "/oauth/gitea/init", nil)
+			for _, value := range other.cookies(t) {
+				other.setCookie(t, d.refusedCookie(), value)
+			}
+			return other.get(t, shown)
+		},
+		"two cookies": func() answer {
+			twice := d.refusedCookie() + "=" + held[d.refusedCookie()]
+			return d.browser(t).get(t, shown, "Cookie", twice+"; "+twice)
+		},
+	} {
+		a := look()
+		wantStatus(t, a, http.StatusOK)
+		if strings.Contains(a.body, "gitea:8") || !strings.Contains(a.body, `role="alert"`) {
+			t.Errorf("%s: %s", name, a.body)
+		}
+	}
+	d.clock.stand(d.clock.Now().Add(10 * time.Minute))
+	late := d.browser(t)
+	late.setCookie(t, d.refusedCookie(), held[d.refusedCookie()])
+	wantStatus(t, late.get(t, shown), http.StatusOK)
+}
+
+func TestAProgramThatIsRefusedIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	d, _ := claimed(t)
+	stranger := d.browser(t)
+	a := stranger.json().get(t, stranger.consent(t, "gitea", stranger.start(t, "/oauth/gitea/init", nil), "bob"))
 	wantProblem(t, a, http.StatusForbidden, "not_allowed")
-	if !strings.Contains(a.body, `"account":"gitea:8"`) {
-		t.Errorf("the problem does not say who was refused: %s", a.body)
+	if !strings.Contains(a.body, `"account":"gitea:8"`) || len(stranger.cookies(t)) != 0 {
+		t.Errorf("%s; it keeps %v", a.body, stranger.cookies(t))
+	}
+}
+
+func TestWhoGetsInAfterARefusalIsNoLongerRefused(t *testing.T) {
+	t.Parallel()
+	d, _ := claimed(t)
+	b := d.browser(t)
+	b.isRefused(t, b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "bob"))
+	b.signIn(t, "gitea", "ada", nil)
+	if held := b.cookies(t); len(held) != 1 || held[d.sessionCookie()] == "" {
+		t.Errorf("it keeps %v, want the session alone", held)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 	"github.com/forgeauth/forgeauth/projections"
 )
 
-// loginPage shows how to sign in, and with ?error=<code> why the last attempt failed.
+// loginPage shows how to sign in, and with ?error=<code> why the last attempt failed. A browser whose account was turned away
+// is told which that was, with a 403.
 func (s *server) loginPage(w http.ResponseWriter, r *http.Request, view *projections.View) error {
 	query, err := parseQuery(r, codeBadQuery, "error", "return")
 	if err != nil {
@@ -23,10 +24,20 @@ func (s *server) loginPage(w http.ResponseWriter, r *http.Request, view *project
 	if err != nil {
 		return err
 	}
+	status := http.StatusOK
 	if query.Has("error") {
 		page.Problem = loginProblem(query.Get("error"))
+		account, refused := s.config.Commands.RefusedAccount(s.cookies.readRefused(r))
+		if refused && page.Problem.Error == codeNotAllowed {
+			page.Problem.Account, status = account, page.Problem.Status
+		}
 	}
-	return s.showLogin(w, r, http.StatusOK, page)
+	if prefersHTML(r) {
+		s.page(w, r, status, "login", page)
+		return nil
+	}
+	s.write(w, r, status, "application/json", page)
+	return nil
 }
 
 // loginProblem returns what to say for an error code of the query. It is one of our sentences, whatever the query says.
@@ -158,7 +169,7 @@ func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *pro
 		seeOther(w, "/")
 		return nil
 	case err != nil:
-		return s.failLogin(w, r, view, err)
+		return s.failLogin(w, r, err)
 	}
 	s.cookies.clearAttempt(w, completed.AttemptID)
 	for _, attempt := range completed.Carried {
@@ -166,6 +177,9 @@ func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *pro
 	}
 	if key, ok := s.config.Commands.SessionKey(completed.SessionSecret.Reveal()); ok {
 		s.known.add(key)
+	}
+	if s.cookies.readRefused(r) != "" {
+		s.cookies.clearRefused(w)
 	}
 	s.cookies.setSession(w, completed.SessionSecret, completed.Session.ExpiresAt.Sub(s.config.Now()))
 	seeOther(w, completed.ReturnTo)
@@ -196,26 +210,24 @@ func (s *server) readCallback(r *http.Request, view *projections.View) (commands
 	})
 }
 
-// failLogin answers a callback that failed: an account that may not sign in is told its name, everything else goes to the
-// sign-in page with a code. The attempt is over either way.
-func (s *server) failLogin(w http.ResponseWriter, r *http.Request, view *projections.View, err error) error {
+// failLogin answers a callback that failed: it leads to the sign-in page with a code. Who may not sign in takes their account
+// along, sealed in a cookie, to be told it there; a program is told at once. The attempt is over either way.
+func (s *server) failLogin(w http.ResponseWriter, r *http.Request, err error) error {
 	if failed := (*commands.LoginError)(nil); errors.As(err, &failed) {
 		s.cookies.clearAttempt(w, failed.AttemptID)
 	}
 	p := s.explain(r, err)
-	if p.Error != codeNotAllowed {
-		return s.sendToLogin(w, r, err, "")
-	}
-	if !prefersHTML(r) {
+	if p.Error == codeNotAllowed && !prefersHTML(r) {
 		return err
 	}
-	s.chargeFailure(scopeOf(r.Context()), p.Error)
-	page, pageErr := s.newLoginView(r, view, "")
-	if pageErr != nil {
-		return pageErr
+	if p.Account != "" {
+		refusal, sealErr := s.config.Commands.SealRefusal(p.Account)
+		if sealErr != nil {
+			return sealErr
+		}
+		s.cookies.setRefused(w, refusal, s.config.Now())
 	}
-	page.Problem = &p
-	return s.showLogin(w, r, p.Status, page)
+	return s.sendToLogin(w, r, err, "")
 }
 
 // sendToLogin redirects to the sign-in page, which says what went wrong.

@@ -287,7 +287,7 @@ func TestAnAccountThatIsNoLongerOnTheListIsSignedOut(t *testing.T) {
 		t.Error("with a list of operators a setup code is asked for")
 	}
 	bobs := d.browser(t)
-	wantStatus(t, bobs.get(t, bobs.consent(t, "gitea", bobs.start(t, "/oauth/gitea/init", nil), "bob")), http.StatusForbidden)
+	bobs.isRefused(t, bobs.consent(t, "gitea", bobs.start(t, "/oauth/gitea/init", nil), "bob"))
 
 	d.decides.Operators = list("8")
 	d.restart()
@@ -309,6 +309,19 @@ func TestAnAccountThatIsRemovedIsSignedOut(t *testing.T) {
 		wantProblem(t, was.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
 		wantStatus(t, was.json().do(t, http.MethodDelete, "/forges/active", nil), http.StatusUnauthorized)
 	}
-	wantStatus(t, second.get(t, linking), http.StatusForbidden) // what it had begun links nobody
-	wantStatus(t, b.get(t, b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "ada")), http.StatusForbidden)
+	second.isRefused(t, linking) // what it had begun links nobody
+	b.isRefused(t, b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "ada"))
 }
+
+// isRefused brings a callback that ends on the sign-in page, since the account may not sign in, and returns that page.
+func (b *browser) isRefused(t *testing.T, callback string) answer {
+	t.Helper()
+	a := b.get(t, callback)
+	wantStatus(t, a, http.StatusSeeOther)
+	wantHeader(t, a, "Location", "/login?error=not_allowed")
+	page := b.get(t, a.Header.Get("Location"))
+	wantStatus(t, page, http.StatusForbidden)
+	return page
+}
+
+func (d *deployment) refusedCookie() string { return d.sessionCookie() + "_refused" }

@@ -54,14 +54,6 @@ func (s *server) newLoginView(r *http.Request, view *projections.View, returnTo 
 	return page, nil
 }
 
-func (s *server) showLogin(w http.ResponseWriter, r *http.Request, status int, page loginView) error {
-	if prefersHTML(r) {
-		s.page(w, r, status, "login", page)
-		return nil
-	}
-	return s.reply(w, r, page)
-}
-
 // leavePage is what templates/leave.html shows: it takes the browser to a forge at once, and has a link for one that
 // does not follow.
 type leavePage struct {
