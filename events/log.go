@@ -145,8 +145,10 @@ func scan(rows pgx.Rows, stop func()) iter.Seq2[Record, error] {
 
 // At returns the event at a position, or [ErrNotFound].
 func (l *Log) At(ctx context.Context, position int64) (Event, error) {
-	for event, err := range l.Read(ctx, Query{After: position - 1, Through: position}) {
-		return event, err
+	if position > 0 { // to a Query, 0 is no bound
+		for event, err := range l.Read(ctx, Query{After: position - 1, Through: position}) {
+			return event, err
+		}
 	}
 	return Event{}, fmt.Errorf("position %d: %w", position, ErrNotFound)
 }

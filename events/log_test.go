@@ -90,8 +90,10 @@ func TestReading(t *testing.T) {
 		if err != nil || e.Position != 6 || e.Type != "LoginDenied" {
 			t.Errorf("%+v, %v", e, err)
 		}
-		if _, err := b.log.At(t.Context(), 13); !errors.Is(err, events.ErrNotFound) {
-			t.Errorf("past the end: %v", err)
+		for _, position := range []int64{13, 0, -1} {
+			if e, err := b.log.At(t.Context(), position); !errors.Is(err, events.ErrNotFound) {
+				t.Errorf("position %d: %+v, %v", position, e, err)
+			}
 		}
 	})
 	t.Run("a reader that stops gives its connection back", func(t *testing.T) {
