@@ -19,8 +19,8 @@
 //
 // The append lock is an advisory lock that every process takes, so decisions are serial over any number of processes: there
 // is no write skew and no lost race to retry. Where the writer wrote the tail of the log itself and remembers all that a group
-// reads, it skips the first trip: the lock goes out together with the writes, which collide with the position of whoever
-// appended meanwhile, or with a guard on the folds, and the group is run again with two trips.
+// reads, it skips the first trip: the lock goes out together with the writes and a guard, which fails if the log does not end
+// with the event that this writer left there or the folds have changed, and the group is run again with two trips.
 //
 // # Failing
 //

@@ -162,7 +162,7 @@ type Head struct {
 // Head returns the end of the log.
 func (l *Log) Head(ctx context.Context) (Head, error) {
 	var head Head
-	err := l.pool.QueryRow(ctx, headSQL).Scan(&head.Position, &head.OccurredAt)
+	err := l.pool.QueryRow(ctx, headSQL).Scan(&head.Position, nil, &head.OccurredAt)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Head{}, ReadError("read the head of the log", err)
 	}

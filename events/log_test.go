@@ -262,6 +262,48 @@ func TestTheWriterForgetsStreamsInTime(t *testing.T) {
 	b.verify(t)
 }
 
+// A backup can end anywhere: before what a running writer remembers, or, once another process has appended, just there.
+func TestAWriterNoticesThatABackupWasRestoredUnderIt(t *testing.T) {
+	t.Parallel()
+	for name, since := range map[string][]string{"and nothing since": nil, "and as much as was lost since": {"other"}} {
+		for path, remembered := range map[string]bool{"one trip": true, "two trips": false} {
+			t.Run(name+", "+path, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				w := b.writer(t, b.db.URL)
+				mustAppend(t, w, activate("a"))
+				mustAppend(t, w, activate("lost"))
+				for _, sql := range []string{
+					`ALTER TABLE events DISABLE TRIGGER events_append_only`,
+					`DELETE FROM events WHERE position = 2`,
+					`ALTER TABLE events ENABLE ALWAYS TRIGGER events_append_only`,
+					`UPDATE active_forge_type SET forge_type = 'a', version = 1, since = (SELECT occurred_at FROM events)`,
+				} {
+					if _, err := b.pool.Exec(t.Context(), sql); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, forgeType := range since {
+					mustAppend(t, b.writer(t, b.db.URL), activate(forgeType))
+				}
+				d := activate("b")
+				if !remembered { // a stream of which the writer knows nothing
+					d.Streams = append(d.Streams, events.TokenStream("b"))
+				}
+				mustAppend(t, w, d)
+				all, before := b.all(t), append([]string{"a"}, since...)
+				if len(all) != len(before)+1 {
+					t.Fatalf("%d events, want %d", len(all), len(before)+1)
+				}
+				if got := all[len(before)].Fact.(events.ForgeActivated).Previous; *got != before[len(before)-1] {
+					t.Errorf("it was decided on %s being active, but %s was", *got, before[len(before)-1])
+				}
+				b.verify(t)
+			})
+		}
+	}
+}
+
 func TestALogOfANewerProgramStopsTheFold(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -17,8 +17,8 @@ import (
 //
 // A group takes two round trips. The first begins the transaction, takes the append lock and reads the head of the log,
 // the versions of the folds and the rows and stream versions that the decisions read. The second writes and commits. Where
-// the session wrote the tail itself and remembers all that the group reads, it takes one: the writes go out with the lock, and
-// collide with the position, or with a guard on the folds, if anybody else has appended or repaired since.
+// the session wrote the tail itself and remembers all that the group reads, it takes one: the writes go out with the lock and
+// a guard on the head and the folds, which fails if anybody else has appended or repaired since.
 type session[S Tables] struct {
 	config WriterConfig
 	tables S
@@ -37,6 +37,7 @@ type session[S Tables] struct {
 type tail struct {
 	valid    bool
 	position int64
+	last     uuid.UUID // id of the event that the log ended with when it was read or written last; zero if it was empty
 	time     time.Time
 	versions map[Stream]int64
 	repairs  int64

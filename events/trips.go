@@ -29,7 +29,7 @@ func Lock(ctx context.Context, tx pgx.Tx) error {
 const (
 	lockSQL = `SELECT pg_advisory_xact_lock($1)`
 
-	headSQL = `SELECT position, occurred_at FROM events ORDER BY position DESC LIMIT 1`
+	headSQL = `SELECT position, event_id, occurred_at FROM events ORDER BY position DESC LIMIT 1`
 
 	foldsSQL = `SELECT name, version, repairs FROM projections`
 
@@ -38,10 +38,12 @@ SELECT wanted.stream, coalesce((
     SELECT stream_version FROM events e WHERE e.stream = wanted.stream ORDER BY stream_version DESC LIMIT 1), 0)
 FROM unnest($1::text[]) AS wanted (stream)`
 
-	// guardSQL fails (division by zero) unless the folds are where this process left them: ours, each in our version, and
-	// none beside them that only a newer program keeps.
+	// guardSQL fails (division by zero) unless the log ends with the event that this process left there, and the folds are as
+	// it left them: ours, each in our version, and none beside them that only a newer program keeps. The event's id, because
+	// a restored backup can end, or by now end again, at any position.
 	guardSQL = `
-SELECT 1 / (count(*) = cardinality($1) AND count(fold.version) = cardinality($1) AND coalesce(sum(p.repairs), 0) = $3)::int
+SELECT 1 / (count(*) = cardinality($1) AND count(fold.version) = cardinality($1) AND coalesce(sum(p.repairs), 0) = $3
+            AND coalesce((SELECT event_id FROM events ORDER BY position DESC LIMIT 1), '00000000-0000-0000-0000-000000000000') = $4)::int
 FROM projections p LEFT JOIN unnest($1::text[], $2::int[]) AS fold (name, version)
      ON fold.name = p.name AND fold.version = p.version`
 
@@ -70,13 +72,14 @@ func (s *session[S]) begin(ctx context.Context, group []*request[S], streams []S
 		}
 	}
 	var position, repairs int64
+	var last uuid.UUID
 	var occurred time.Time
 	batch := &pgx.Batch{}
 	batch.Queue("BEGIN")
 	batch.Queue(lockSQL, s.lockKey)
 	batch.Queue(headSQL).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			if err := rows.Scan(&position, &occurred); err != nil {
+			if err := rows.Scan(&position, (*[16]byte)(&last), &occurred); err != nil {
 				return err
 			}
 		}
@@ -95,9 +98,9 @@ func (s *session[S]) begin(ctx context.Context, group []*request[S], streams []S
 	if err := s.conn.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("read what the decisions need: %w", err)
 	}
-	moved := position != remembered.position || repairs != remembered.repairs
+	moved := last != remembered.last || repairs != remembered.repairs
 	if s.tail.valid && moved {
-		// Somebody else has appended: what was remembered, and so not read, is read after all, still under the lock.
+		// Somebody else has written: what was remembered, and so not read, is read after all, still under the lock.
 		s.forget()
 		batch := &pgx.Batch{}
 		s.load(batch, streams)
@@ -105,7 +108,7 @@ func (s *session[S]) begin(ctx context.Context, group []*request[S], streams []S
 			return fmt.Errorf("read what the decisions need: %w", err)
 		}
 	}
-	s.tail.position, s.tail.time, s.tail.repairs = position, occurred, repairs
+	s.tail.position, s.tail.last, s.tail.time, s.tail.repairs = position, last, occurred, repairs
 	return nil
 }
 
@@ -184,7 +187,7 @@ func (s *session[S]) write(ctx context.Context, inTransaction bool, replies []re
 	err := s.conn.SendBatch(ctx, batch).Close()
 	switch {
 	case err == nil:
-		s.tail.valid = s.cooldown == 0
+		s.tail.valid, s.tail.last = s.cooldown == 0, appended[len(appended)-1].ID
 		return nil
 	case s.refused(err) && !inTransaction:
 		return fmt.Errorf("%w: %w", errSurprise, err)
@@ -211,7 +214,7 @@ func (s *session[S]) queueGuard(batch *pgx.Batch) {
 	for name, version := range s.tables.Versions() {
 		names, versions = append(names, name), append(versions, version)
 	}
-	batch.Queue(guardSQL, names, versions, s.tail.repairs)
+	batch.Queue(guardSQL, names, versions, s.tail.repairs, [16]byte(s.tail.last))
 }
 
 func queueInsert(batch *pgx.Batch, appended []Event) {
