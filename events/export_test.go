@@ -20,6 +20,9 @@ func Types() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
+// Queued is how many decisions wait for the writer.
+func (w *Writer[S]) Queued() int { return len(w.queue) }
+
 // Remembered is of how many streams the writer remembers the version. It must not be appending.
 func (w *Writer[S]) Remembered() int { return len(w.session.tail.versions) }
 

@@ -3,6 +3,7 @@ package events_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/internal/pgtest"
 	"github.com/forgeauth/forgeauth/projections"
 )
 
@@ -237,6 +239,24 @@ func TestAClosedLogTakesNothing(t *testing.T) {
 	}
 }
 
+// What a writer remembers may be out of date when it refuses, too, and then nothing that it writes would show that.
+func TestARefusalIsJudgedByWhatIsThere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL)
+	mustAppend(t, w, activate("a"))
+	mustAppend(t, b.writer(t, b.db.URL), activate("b"))
+	d := activate("a")
+	decide := d.Decide
+	d.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+		if active, _ := s.Active(); active.ForgeType == "a" {
+			return events.Outcome{}, errors.New("it is active already")
+		}
+		return decide(s, now)
+	}
+	mustAppend(t, w, d)
+}
+
 // What is appended to streams that begin and are never looked up again must not pile up in memory.
 func TestTheWriterForgetsStreamsInTime(t *testing.T) {
 	t.Parallel()
@@ -338,6 +358,25 @@ func TestPayloadsAreKeptByteForByte(t *testing.T) {
 	}
 }
 
+// Roles with a schema of their own, which they find first, find the log in another. They take its lock all the same.
+func TestTheLockIsOfTheLogAndNotOfTheSearchPath(t *testing.T) {
+	t.Parallel()
+	b, own := newBench(t), pgtest.Schema(t)
+	w := b.writer(t, b.db.URL, func(c *events.WriterConfig) { c.Conn.RuntimeParams["search_path"] = own.Schema + ", " + b.db.Schema })
+	d := activate("a")
+	var held int
+	d.Query = func(batch *pgx.Batch) {
+		batch.Queue(`
+			SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+			    AND (classid::bigint << 32 | objid::bigint) = hashtextextended('forgeauth.' || $1, 0)`, b.db.Schema,
+		).QueryRow(func(row pgx.Row) error { return row.Scan(&held) })
+	}
+	mustAppend(t, w, d)
+	if held != 1 {
+		t.Error("it was decided without the lock of the log")
+	}
+}
+
 func TestAGroupNotifiesOnceOnTheChannelOfItsLog(t *testing.T) {
 	t.Parallel()
 	b, other := newBench(t), newBench(t)
@@ -360,7 +399,30 @@ func TestAGroupNotifiesOnceOnTheChannelOfItsLog(t *testing.T) {
 		return outcome, err
 	}
 	mustAppend(t, w, two)
-	for _, want := range []string{"1", "3"} {
+	// While one is decided, others gather behind it and become a group.
+	ahead, running, gathered := activate("c"), make(chan struct{}), make(chan struct{})
+	decide = ahead.Decide
+	ahead.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+		close(running)
+		<-gathered
+		return decide(s, now)
+	}
+	done := make(chan error, 6)
+	go func() { _, err := w.Append(t.Context(), ahead); done <- err }()
+	<-running
+	for range 5 {
+		go func() { _, err := w.Append(t.Context(), activate("d")); done <- err }()
+	}
+	for w.Queued() < 5 {
+		runtime.Gosched()
+	}
+	close(gathered)
+	for range 6 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"1", "3", "4", "9"} {
 		heard, err := listener.WaitForNotification(t.Context())
 		if err != nil || heard.Payload != want {
 			t.Fatalf("heard %+v, %v; want position %s", heard, err, want)

@@ -11,10 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The lock and the channel belong to one log: they are derived from the schema, so that two logs in one database never meet.
+// The lock and the channel belong to one log: they are derived from the schema that it is in, so that two logs in one database
+// never meet, and so that all who write to one do, by whatever search_path they found it.
 const (
-	lockKey = `hashtextextended('forgeauth.' || current_schema(), 0)`
-	channel = `'forgeauth_' || md5(current_schema())`
+	schema  = `(SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'events'::regclass)`
+	lockKey = `hashtextextended('forgeauth.' || ` + schema + `, 0)`
+	channel = `'forgeauth_' || md5(` + schema + `)`
 )
 
 // Lock takes the append lock in tx until its end: no event is appended meanwhile, by any process. It has to be a statement
