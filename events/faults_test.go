@@ -271,12 +271,16 @@ func TestACallerThatGivesUpCancelsNobody(t *testing.T) {
 	}
 }
 
+// A process is stopped in the middle of sending what it decided. Its session waits for the rest, which is not being idle, so
+// the server's timeouts do not end it; another writer does, after one wait for the lock, whether it remembers the tail or not.
 func TestAStoppedProcessFreesTheLock(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	proxy, url := b.db.Proxied(t)
-	stopped, other := b.writer(t, url), b.writer(t, b.db.URL)
-	// The first writer has the lock and is stopped before it writes; the server ends its session after a while.
+	stopped := b.writer(t, url)
+	other := b.writer(t, b.db.URL, func(c *events.WriterConfig) { c.Patience = 11 * time.Second })
+	mustAppend(t, other, activate("before"))
+	mustAppend(t, other, activate("before"))
 	reached, release := proxy.HoldBefore(func(m pgtest.Message) bool { return m.Type == 'E' && strings.Contains(m.SQL, "INSERT INTO events") })
 	late := make(chan error, 1)
 	go func() { _, err := stopped.Append(t.Context(), activate("late")); late <- err }()
@@ -287,10 +291,79 @@ func TestAStoppedProcessFreesTheLock(t *testing.T) {
 		t.Fatalf("the stopped one, when it goes on: %v", err)
 	}
 	all := b.all(t)
-	if len(all) != 2 || all[1].Fact.(events.ForgeActivated).ForgeType != "late" || *all[1].Fact.(events.ForgeActivated).Previous != "meanwhile" {
+	if len(all) != 4 || all[3].Fact.(events.ForgeActivated).ForgeType != "late" || *all[3].Fact.(events.ForgeActivated).Previous != "meanwhile" {
 		t.Fatalf("log: %+v", all)
 	}
 	b.verify(t)
+}
+
+// A process is stopped between its round trips, and nobody else wants the lock: the server frees it by itself.
+func TestTheServerFreesTheLockOfAStoppedProcess(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	proxy, url := b.db.Proxied(t)
+	w := b.writer(t, url)
+	reached, release := proxy.HoldBefore(func(m pgtest.Message) bool { return strings.Contains(m.SQL, "INSERT INTO events") })
+	done := make(chan error, 1)
+	go func() { _, err := w.Append(t.Context(), activate("a")); done <- err }()
+	<-reached
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for held := true; held; {
+		err := b.pool.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+			    AND (classid::bigint << 32 | objid::bigint) = hashtextextended('forgeauth.' || current_schema(), 0))`).Scan(&held)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	if err := <-done; err != nil {
+		t.Fatalf("the stopped one, when it goes on: %v", err)
+	}
+	if all := b.all(t); len(all) != 1 {
+		t.Fatalf("%d events, want 1", len(all))
+	}
+}
+
+// Where several servers may answer, the one that does after a failure may be a standby that has not heard of the last commit.
+// It is not asked. (Here it is this server that says so.)
+func TestAStandbySettlesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, sql := range []string{
+		`CREATE TABLE standby ()`,
+		`CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM standby)'`,
+	} {
+		if _, err := b.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proxy, url := b.db.Proxied(t)
+	edit := func(c *events.WriterConfig) {
+		c.Patience = 2 * time.Second
+		c.Conn.RuntimeParams["search_path"] = b.db.Schema + ", pg_catalog"
+	}
+	w := b.writer(t, url, edit)
+	mustAppend(t, w, activate("warm"))
+	if _, err := b.pool.Exec(t.Context(), `INSERT INTO standby DEFAULT VALUES`); err != nil {
+		t.Fatal(err)
+	}
+	cut := proxy.CutAfter(func(m pgtest.Message) bool { return m.Type == 'E' && strings.Contains(m.SQL, "pg_notify") })
+	if _, err := w.Append(t.Context(), activate("a")); !errors.Is(err, events.ErrCommitUnknown) {
+		t.Errorf("append: %v", err)
+	}
+	<-cut
+	if _, err := b.writer(t, url, edit).Append(t.Context(), activate("b")); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("another process: %v", err)
+	}
+	if _, err := b.pool.Exec(t.Context(), `DELETE FROM standby`); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, w, activate("c"))
+	if all := b.all(t); len(all) != 3 {
+		t.Errorf("%d events, want 3", len(all))
+	}
 }
 
 // A holder of the lock that was busy for long and has only just begun to wait for its client, as a repair between two of its

@@ -57,7 +57,11 @@ const (
 	retryDelay        = 20 * time.Millisecond
 )
 
-var errSurprise = errors.New("the log is not where this process left it")
+var (
+	errSurprise = errors.New("the log is not where this process left it")
+	// errStandby refuses a server that may not have heard yet of what was committed, and so cannot settle anything.
+	errStandby = errors.New("the server is a standby: it can be written to when it has been promoted")
+)
 
 // execute commits the group's decisions and returns their replies, retrying what can be retried until ctx ends.
 func (s *session[S]) execute(ctx context.Context, group []*request[S]) ([]reply, error) {
@@ -286,11 +290,16 @@ func (s *session[S]) prepare(ctx context.Context, conn *pgx.Conn) error {
 	}
 	ScanInUTC(conn.TypeMap())
 	// The process is asked for, because behind a pooler the protocol's process id is the pooler's invention.
+	var standby bool
 	err := conn.QueryRow(ctx, `
-		SELECT `+lockKey+`, `+channel+`, pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
-	).Scan(&s.lockKey, &s.channel, &s.backend.pid, &s.backend.started)
-	if err != nil {
+		SELECT `+lockKey+`, `+channel+`, pid, backend_start, pg_is_in_recovery()
+		FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
+	).Scan(&s.lockKey, &s.channel, &s.backend.pid, &s.backend.started, &standby)
+	switch {
+	case err != nil:
 		return fmt.Errorf("identify: %w", err)
+	case standby:
+		return errStandby
 	}
 	return nil
 }

@@ -191,7 +191,7 @@ func (s *session[S]) write(ctx context.Context, inTransaction bool, replies []re
 	case err == nil:
 		s.tail.valid, s.tail.last = s.cooldown == 0, appended[len(appended)-1].ID
 		return nil
-	case s.refused(err) && !inTransaction:
+	case s.refused(err) && !inTransaction && !retryable(err):
 		return fmt.Errorf("%w: %w", errSurprise, err)
 	case s.refused(err):
 		return fmt.Errorf("append: %w", err)
