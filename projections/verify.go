@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -43,7 +44,8 @@ type Difference struct {
 	Key   string `json:"key"`
 	// Column is empty if the whole row is missing or too many.
 	Column string `json:"column,omitempty"`
-	// Have is what the table says, Want what the log says; sealed columns as hexadecimal ciphertext, cut short.
+	// Have is what the table says, or "unreadable" for a value that no fold could have written (and the row's other columns are
+	// not compared); Want is what the log says. Sealed columns are hexadecimal ciphertext, cut short.
 	Have string `json:"have"`
 	Want string `json:"want"`
 }
@@ -234,14 +236,19 @@ func (r *rows[K, R]) compare(ctx context.Context, tx pgx.Tx) ([]Difference, erro
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.name, err)
 	}
-	stored, err := pgx.CollectRows(result, r.scan)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", r.name, err)
-	}
+	defer result.Close()
 	var found []Difference
-	seen := make(map[K]struct{}, len(stored))
-	for _, have := range stored {
-		key := r.keyOf(have)
+	seen := map[K]struct{}{}
+	for result.Next() {
+		var have R
+		haveFields := r.fields(&have)
+		// Not Scan: the first value that no row of ours could hold (infinity, a null in an array) would end it all.
+		err := pgx.ScanRow(tx.Conn().TypeMap(), result.FieldDescriptions(), result.RawValues(), haveFields...)
+		broken, unreadable := errors.AsType[pgx.ScanArgError](err)
+		if err != nil && (!unreadable || broken.ColumnIndex == 0) {
+			return nil, fmt.Errorf("read %s: %w", r.name, err)
+		}
+		key := r.keyOf(have) // of the first column, which has been read
 		seen[key] = struct{}{}
 		want, ok := r.live[key]
 		if !ok {
@@ -249,13 +256,24 @@ func (r *rows[K, R]) compare(ctx context.Context, tx pgx.Tx) ([]Difference, erro
 			found = append(found, Difference{Table: r.name, Key: fmt.Sprint(key), Have: "a row", Want: "none"})
 			continue
 		}
-		haveFields, wantFields := r.fields(&have), r.fields(&want)
+		wantFields := r.fields(&want)
+		if unreadable {
+			r.changed[key] = struct{}{}
+			found = append(found, Difference{
+				Table: r.name, Key: fmt.Sprint(key), Column: r.columns[broken.ColumnIndex],
+				Have: "unreadable", Want: brief(render(wantFields[broken.ColumnIndex])),
+			})
+			continue
+		}
 		for i, column := range r.columns {
 			if a, b := render(haveFields[i]), render(wantFields[i]); a != b {
 				r.changed[key] = struct{}{}
 				found = append(found, Difference{Table: r.name, Key: fmt.Sprint(key), Column: column, Have: brief(a), Want: brief(b)})
 			}
 		}
+	}
+	if err := result.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", r.name, err)
 	}
 	for key := range r.live {
 		if _, ok := seen[key]; !ok {

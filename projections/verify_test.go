@@ -76,12 +76,126 @@ func TestVerifyNamesWhatDiffersAndRepairMendsJustThat(t *testing.T) {
 	if after := rowVersions(t, h, "c"); after != before {
 		t.Fatal("repair rewrote a row that did not differ")
 	}
-	// The writer remembers rows from before the tampering and must notice the repair.
 	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
 		t.Fatal(err)
 	}
 	if report := verify(t, h, projections.VerifyOptions{}); len(report.Differences) != 0 {
 		t.Fatalf("after another append: %+v", report.Differences)
+	}
+}
+
+// A value that no row of Go can hold is a difference like any other, and not the end of the repair.
+func TestRepairMendsRowsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tampering := range []string{
+		`UPDATE operator_oauth_tokens SET scopes = ARRAY['api', NULL], expires_at = 'infinity'`,
+		`UPDATE active_forge_type SET since = '-infinity'`,
+		`INSERT INTO operator VALUES (true, now(), '{"who": "everybody"}', 1)`,
+	} {
+		if _, err := h.pool.Exec(t.Context(), tampering); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var since string
+	for e, err := range h.log.Read(t.Context(), events.Query{Types: []string{"ForgeActivated"}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		since = e.OccurredAt.Format(time.RFC3339Nano)
+	}
+	want := projections.Report{Through: 2, Rows: 2, Repaired: true, Differences: []projections.Difference{
+		{Table: "operator_oauth_tokens", Key: "a", Column: "scopes", Have: "unreadable", Want: "null"},
+		{Table: "active_forge_type", Key: "true", Column: "since", Have: "unreadable", Want: since},
+		{Table: "operator", Key: "true", Have: "a row", Want: "none"},
+	}}
+	if diff := cmp.Diff(want, verify(t, h, projections.VerifyOptions{Repair: true})); diff != "" {
+		t.Fatal(diff)
+	}
+	if report := verify(t, h, projections.VerifyOptions{}); len(report.Differences) != 0 {
+		t.Fatalf("after the repair: %+v", report.Differences)
+	}
+	if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A writer has read rows that were wrong, and remembers them when they have been repaired: it must not go on with them.
+func TestAWriterForgetsWhatWasRepaired(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"one trip", "two trips"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			if _, err := h.writer.Append(t.Context(), signIn("a")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.pool.Exec(t.Context(), `UPDATE operator_oauth_tokens SET base_url = 'https://evil.example'`); err != nil {
+				t.Fatal(err)
+			}
+			var seen string // by the run of the decision that counts
+			d := signIn("a")
+			decide := d.Decide
+			d.Decide = func(state *projections.State, now time.Time) (events.Outcome, error) {
+				token, _ := state.Token("a")
+				seen = token.BaseURL
+				outcome, err := decide(state, now)
+				outcome.Drafts = outcome.Drafts[1:] // activates, and leaves the token as it is
+				return outcome, err
+			}
+			w := newWriter(t, h.db.URL)
+			if _, err := w.Append(t.Context(), d); err != nil || seen != "https://evil.example" {
+				t.Fatalf("%v; saw %q", err, seen)
+			}
+			if report := verify(t, h, projections.VerifyOptions{Repair: true}); !report.Repaired {
+				t.Fatalf("%+v", report)
+			}
+			if path == "two trips" { // reads a stream of which the writer knows nothing
+				d.Streams = append(d.Streams, events.TokenStream("b"))
+			}
+			if _, err := w.Append(t.Context(), d); err != nil || seen != "https://a.example" {
+				t.Errorf("%v; saw %q", err, seen)
+			}
+		})
+	}
+}
+
+func TestARepairTakesTheAppendLock(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	tx, err := h.db.Conn(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := events.Lock(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+	repaired := make(chan error, 1)
+	go func() {
+		_, err := projections.Verify(t.Context(), h.pool, projections.VerifyOptions{Repair: true})
+		repaired <- err
+	}()
+	for waits := false; !waits; {
+		select {
+		case err := <-repaired:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+		err := tx.QueryRow(t.Context(), `
+			SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_locks w USING (locktype, database, classid, objid, objsubid)
+			    WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND NOT w.granted)`).Scan(&waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-repaired; err != nil {
+		t.Fatal(err)
 	}
 }
 
