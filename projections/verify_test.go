@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -196,6 +197,36 @@ func TestARepairTakesTheAppendLock(t *testing.T) {
 	}
 	if err := <-repaired; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The log is read as a stream, and folded as it comes: what is held at any time is the rows.
+func TestMemoryFollowsTheRowsAndNotTheHistory(t *testing.T) { //nolint:paralleltest // the heap is everybody's
+	h := newHouse(t)
+	const length, size, most = 10_000, 8_000, 16 << 20
+	_, err := h.pool.Exec(t.Context(), `
+		INSERT INTO events
+		SELECT n, gen_random_uuid(), 'active-forge', n, 'ForgeActivated', 1, now(), 'test', gen_random_uuid(),
+		       json_build_object('forge_type', 'a', 'previous', 'a', 'padding', repeat('x', $2)), NULL
+		FROM generate_series(1, $1) n`, length, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inUse := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before, samples := inUse(), 0
+	report := verify(t, h, projections.VerifyOptions{Progress: func(done, total int64) {
+		samples++
+		if grown := inUse() - before; grown > most {
+			t.Errorf("%d bytes in use after %d of %d events of %d bytes", grown, done, total, size)
+		}
+	}})
+	if report.Through != length || samples < 3 {
+		t.Errorf("folded through %d, with %d samples", report.Through, samples)
 	}
 }
 
