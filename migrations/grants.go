@@ -59,9 +59,9 @@ func (e *ExcessError) Error() string {
 }
 
 // Grant gives a role exactly what `forgeauth serve` needs on the tables in the current schema of the URL's connections,
-// and takes from it whatever more it had there: of the log, it may read and append. It is to be repeated after each
-// migration, in one transaction, and changes nothing when repeated; several at once wait for each other. The URL must be that of the tables' owner, and the
-// schema version this program's.
+// and takes from it whatever more it had there: of the log, it may read and append, and beside the tables it may create
+// nothing. It works in one transaction, is to be repeated after each migration, and changes nothing when repeated; several at
+// once wait for each other. The URL must be that of the tables' owner, and the schema version this program's.
 //
 // Errors to tell apart: [VersionError], [ErrNoRole], [ErrNotOwner], [ErrUnboundRole], [ExcessError].
 func Grant(ctx context.Context, databaseURL, role string) error {
@@ -114,12 +114,13 @@ func checkRole(ctx context.Context, tx pgx.Tx, role string) error {
 
 func grantAll(ctx context.Context, tx pgx.Tx, role string) error {
 	var (
-		database, schema    string
-		canConnect, canLook bool
+		database, schema               string
+		canConnect, canLook, canCreate bool
 	)
 	err := tx.QueryRow(ctx, `
 		SELECT current_database(), current_schema(), has_database_privilege($1, current_database(), 'CONNECT'),
-		       has_schema_privilege($1, current_schema(), 'USAGE')`, role).Scan(&database, &schema, &canConnect, &canLook)
+		       has_schema_privilege($1, current_schema(), 'USAGE'), has_schema_privilege($1, current_schema(), 'CREATE')`,
+		role).Scan(&database, &schema, &canConnect, &canLook, &canCreate)
 	if err != nil {
 		return fmt.Errorf("look at the schema: %w", err)
 	}
@@ -131,6 +132,10 @@ func grantAll(ctx context.Context, tx pgx.Tx, role string) error {
 	}
 	if !canLook {
 		statements = append(statements, "GRANT USAGE ON SCHEMA "+pgx.Identifier{schema}.Sanitize()+" TO "+to)
+	}
+	// What it creates beside the tables, the owner's statements might call.
+	if canCreate {
+		statements = append(statements, "REVOKE CREATE ON SCHEMA "+pgx.Identifier{schema}.Sanitize()+" FROM PUBLIC, "+to+" CASCADE")
 	}
 	for _, g := range grants() {
 		name := pgx.Identifier{schema, g.table}.Sanitize()
@@ -150,6 +155,15 @@ func grantAll(ctx context.Context, tx pgx.Tx, role string) error {
 func checkExcess(ctx context.Context, tx pgx.Tx, role string) error {
 	all := []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
 	var excess []string
+	var schema string
+	var canCreate bool
+	err := tx.QueryRow(ctx, `SELECT current_schema(), has_schema_privilege($1, current_schema(), 'CREATE')`, role).Scan(&schema, &canCreate)
+	if err != nil {
+		return fmt.Errorf("look at the schema: %w", err)
+	}
+	if canCreate {
+		excess = append(excess, "CREATE on the schema "+schema)
+	}
 	for _, g := range grants() {
 		for _, privilege := range all {
 			if slices.Contains(g.privileges, privilege) {

@@ -138,7 +138,7 @@ func TestARuntimeRoleGetsExactlyWhatServeNeeds(t *testing.T) {
 		"GRANT ALL ON ALL TABLES IN SCHEMA "+db.Schema+" TO "+quote(role)+" WITH GRANT OPTION",
 		"GRANT UPDATE (payload) ON events TO "+quote(role),
 		"GRANT DELETE ON events TO PUBLIC",
-		"GRANT USAGE ON SCHEMA "+db.Schema+" TO "+quote(role))
+		"GRANT USAGE, CREATE ON SCHEMA "+db.Schema+" TO "+quote(role), "GRANT CREATE ON SCHEMA "+db.Schema+" TO PUBLIC")
 	run(t, &pgtest.DB{URL: as(t, db, role), Schema: db.Schema}, "GRANT TRUNCATE ON events TO PUBLIC")
 	for range 2 { // granting again changes nothing
 		if err := migrations.Grant(t.Context(), db.URL, role); err != nil {
@@ -146,6 +146,10 @@ func TestARuntimeRoleGetsExactlyWhatServeNeeds(t *testing.T) {
 		}
 		if diff := cmp.Diff(wanted, privilegesOf(t, db, role)); diff != "" {
 			t.Errorf("privileges (-want +got):\n%s", diff)
+		}
+		_, err := connect(t, as(t, db, role)).Exec(t.Context(), "CREATE FUNCTION "+db.Schema+".mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+		if sqlState(err) != "42501" {
+			t.Errorf("create a function beside the tables: %v, want it refused", err)
 		}
 	}
 }
@@ -250,6 +254,8 @@ func TestGrantRefusesWhatItCannotBind(t *testing.T) {
 	}
 	ownerless := newRole(t, db, "")
 	run(t, db, "GRANT USAGE ON SCHEMA "+db.Schema+" TO "+quote(ownerless), "GRANT SELECT ON forgeauth_migrations TO "+quote(ownerless))
+	builder, builds := newRole(t, db, ""), newRole(t, db, "")
+	run(t, db, "GRANT CREATE ON SCHEMA "+db.Schema+" TO "+quote(builder), "GRANT "+quote(builder)+" TO "+quote(builds))
 	var excess *migrations.ExcessError
 	for name, test := range map[string]struct {
 		url, role string
@@ -262,6 +268,9 @@ func TestGrantRefusesWhatItCannotBind(t *testing.T) {
 		"one that is not owner": {as(t, db, ownerless), plain, func(err error) bool { return errors.Is(err, migrations.ErrNotOwner) }},
 		"a member of a wide role": {db.URL, wide, func(err error) bool {
 			return errors.As(err, &excess) && slices.Contains(excess.Excess, "UPDATE on events")
+		}},
+		"a member of one that creates": {db.URL, builds, func(err error) bool {
+			return errors.As(err, &excess) && slices.Equal(excess.Excess, []string{"CREATE on the schema " + db.Schema})
 		}},
 	} {
 		if err := migrations.Grant(t.Context(), test.url, test.role); !test.want(err) {
