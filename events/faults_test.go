@@ -10,8 +10,11 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/internal/pgtest"
@@ -135,6 +138,50 @@ func TestAnUnsettledCommitIsUnknownAndNotFailed(t *testing.T) {
 	}
 	proxy.Accept()
 	mustAppend(t, w, activate("b"))
+	b.verify(t)
+}
+
+// The server ends the writer's session, as it does when it is shut down, at whatever moment of the appends that are under way.
+func TestSessionsThatTheServerEndsLoseAndRepeatNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	w := b.writer(t, b.db.URL, func(c *events.WriterConfig) { c.Conn.RuntimeParams["application_name"] = b.db.Schema })
+	const callers, each = 4, 25
+	var mu sync.Mutex
+	returned := map[uuid.UUID]bool{}
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for i := range each {
+				appended, err := w.Append(t.Context(), activate("a"))
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				mu.Lock()
+				returned[appended[0].ID] = true
+				mu.Unlock()
+				if i%4 != 0 {
+					continue
+				}
+				_, err = b.pool.Exec(t.Context(),
+					`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1`, b.db.Schema)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	all := b.all(t)
+	if len(all) != callers*each || len(returned) != callers*each {
+		t.Errorf("%d events, %d returned, want %d", len(all), len(returned), callers*each)
+	}
+	for _, e := range all {
+		if !returned[e.ID] {
+			t.Errorf("event %d was not returned to anybody", e.Position)
+		}
+	}
 	b.verify(t)
 }
 
