@@ -23,6 +23,9 @@ func Types() []string {
 // Queued is how many decisions wait for the writer.
 func (w *Writer[S]) Queued() int { return len(w.queue) }
 
+// Closing is closed when the writer takes no more decisions.
+func (w *Writer[S]) Closing() <-chan struct{} { return w.closing }
+
 // Remembered is of how many streams the writer remembers the version. It must not be appending.
 func (w *Writer[S]) Remembered() int { return len(w.session.tail.versions) }
 

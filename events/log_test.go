@@ -358,6 +358,47 @@ func TestPayloadsAreKeptByteForByte(t *testing.T) {
 	}
 }
 
+// A writer is closed while one decision is taken and others wait: it finishes with them all, and takes no more.
+func TestClosingFinishesWhatIsQueued(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const queued = 4
+	w := b.writer(t, b.db.URL, func(c *events.WriterConfig) { c.GroupSize = queued }) // so that the queue is full then
+	ahead, running, leave := activate("a"), make(chan struct{}), make(chan struct{})
+	decide := ahead.Decide
+	ahead.Decide = func(s *projections.State, now time.Time) (events.Outcome, error) {
+		close(running)
+		<-leave
+		return decide(s, now)
+	}
+	appended, closed := make(chan error, queued+1), make(chan error, 1)
+	go func() { _, err := w.Append(t.Context(), ahead); appended <- err }()
+	<-running
+	for range queued {
+		go func() { _, err := w.Append(t.Context(), activate("b")); appended <- err }()
+	}
+	for w.Queued() < queued {
+		runtime.Gosched()
+	}
+	go func() { closed <- w.Close(t.Context()) }()
+	<-w.Closing()
+	if _, err := w.Append(t.Context(), activate("c")); !errors.Is(err, events.ErrClosed) {
+		t.Errorf("append to a writer that is being closed: %v", err)
+	}
+	close(leave)
+	for range queued + 1 {
+		if err := <-appended; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if all := b.all(t); len(all) != queued+1 {
+		t.Errorf("%d events, want %d", len(all), queued+1)
+	}
+}
+
 // Roles with a schema of their own, which they find first, find the log in another. They take its lock all the same.
 func TestTheLockIsOfTheLogAndNotOfTheSearchPath(t *testing.T) {
 	t.Parallel()
