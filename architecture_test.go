@@ -63,7 +63,7 @@ var houseRules = map[string][]string{
 
 	// For tests and the demo.
 	"forge/forgetest": {"forge", "secret"},
-	"internal/pgtest": {"internal/localpg", "migrations"},
+	"internal/pgtest": {"internal/localpg"},
 }
 
 // demoOnly are packages that no program but the demo contains: the importing file must be named demo*.go.

@@ -54,7 +54,8 @@ func (r Record) Decode() (Event, error) {
 	return Event{Record: r, Fact: fact}, nil
 }
 
-// encode returns a fact's payload: compact JSON in the order of the struct's fields, times in UTC.
+// encode returns a fact's payload: compact JSON in the order of the struct's fields. Times are written in the zone that they
+// have, which commands make UTC.
 func encode(f Fact) ([]byte, error) {
 	payload, err := json.Marshal(f, json.FormatNilSliceAsNull(true))
 	if err != nil {
