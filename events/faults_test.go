@@ -332,7 +332,7 @@ func TestAStandbySettlesNothing(t *testing.T) {
 	}
 	proxy, url := b.db.Proxied(t)
 	edit := func(c *events.WriterConfig) {
-		c.Patience = 2 * time.Second
+		c.Patience = 4 * time.Second
 		c.Conn.RuntimeParams["search_path"] = b.db.Schema + ", pg_catalog"
 	}
 	w := b.writer(t, url, edit)
