@@ -134,6 +134,11 @@ func (t *Transport) send(rt http.RoundTripper, req *http.Request) (*http.Respons
 	if err != nil {
 		return nil, unreachable(err)
 	}
+	if status == http.StatusSwitchingProtocols {
+		// net/http hands out the bare connection, whose reads no context ends. Nobody here asks to switch.
+		closeBody(resp.Body)
+		return nil, unavailable("it switched to another protocol")
+	}
 	return resp, nil
 }
 
