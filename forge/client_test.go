@@ -184,6 +184,39 @@ func TestHTTPClientStaysOnItsForge(t *testing.T) {
 	}
 }
 
+// TestAnAnswerDoesNotShowTheToken looks at the request that net/http puts beside an answer: programs log it, and client
+// libraries print it in their errors.
+func TestAnAnswerDoesNotShowTheToken(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/from" {
+			w.Header().Set("Location", "to")
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		_, _ = io.WriteString(w, "{}")
+	})
+	for name, client := range map[string]*http.Client{"HTTPClient": s.caller().HTTPClient(), "SDKClient": s.caller().SDKClient()} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/from", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.Request.URL.Path != "/api/v1/to" || resp.Request.Response == nil {
+			t.Errorf("%s: the answer is not that of the last request: %s", name, resp.Request.URL.Path)
+		}
+		for _, sent := range []*http.Request{resp.Request, resp.Request.Response.Request} {
+			if _, shown := sent.Header["Authorization"]; shown {
+				t.Errorf("%s: the request to %s holds the token", name, sent.URL.Path)
+			}
+		}
+	}
+}
+
 func TestHTTPClientBoundsBodies(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -36,12 +36,13 @@ func (p *pinned) roundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req.Body)
 		return nil, err
 	}
-	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
-	resp, err := p.transport.send(p.transport.kept, req)
+	sent := req.Clone(req.Context())
+	sent.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
+	resp, err := p.transport.send(p.transport.kept, sent)
 	if err != nil {
 		return nil, err
 	}
+	resp.Request = req // and not the one with the token: answers are logged and quoted
 	resp.Body = &boundedBody{resp.Body, p.limit}
 	return resp, nil
 }
