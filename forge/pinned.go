@@ -63,6 +63,15 @@ func (p *pinned) staysInside(resp *http.Response) error {
 
 func isRedirect(resp *http.Response) bool { return resp.StatusCode >= 300 && resp.StatusCode < 400 }
 
+// isFollowed reports whether [http.Client] goes on from an answer. It hands out every other 3xx like a success.
+func isFollowed(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return resp.Header.Get("Location") != ""
+	}
+	return false
+}
+
 func closeBody(body io.Closer) {
 	if body != nil {
 		_ = body.Close()
@@ -104,7 +113,7 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 	body, err := readAll(resp, j.limit)
 	switch {
 	case err != nil:
-	case j.follow && isRedirect(resp):
+	case j.follow && isFollowed(resp):
 		err = j.staysInside(resp)
 	default:
 		err = j.transport.judge(resp, body)
