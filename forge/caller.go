@@ -47,9 +47,9 @@ func (c *Caller) HTTPClient() *http.Client {
 	return &http.Client{Transport: &pinned{c, MaxClientBody}, Timeout: c.transport.timeout}
 }
 
-// SDKClient returns a client for a client library: all it sees is answers 2xx, read whole and bounded by [MaxAPIBody].
-// Every other answer is an *[Error] before the library can put the body into an error of its own; hand what the library
-// returns to [Caller.Fail]. Redirects are followed within the connection's destinations.
+// SDKClient returns a client for a client library: all it sees is answers 2xx, read whole and bounded by [MaxAPIBody] and
+// [MaxAPIValues]. Every other answer is an *[Error] before the library can put the body into an error of its own; hand
+// what the library returns to [Caller.Fail]. Redirects are followed within the connection's destinations.
 func (c *Caller) SDKClient() *http.Client {
 	return &http.Client{Transport: &judged{&pinned{c, MaxAPIBody}, true}, Timeout: c.transport.timeout}
 }

@@ -1,10 +1,13 @@
 package forge_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -45,6 +48,85 @@ func TestOnlySuccessIsAPage(t *testing.T) {
 			if len(ids) != 0 || !errors.Is(failed, forge.ErrUnavailable) || requests.Load() != 1 {
 				t.Errorf("status %d to %q: %v in %d requests, %v", status, location, ids, requests.Load(), failed)
 			}
+		}
+	}
+}
+
+// TestAPageIsBoundedInValues answers with pages that are short enough and hold far more than a page. A client library
+// makes a struct of a kilobyte of each two bytes, whatever they say.
+func TestAPageIsBoundedInValues(t *testing.T) {
+	t.Parallel()
+	page := func(value string, n int) string { return "[" + strings.Repeat(value+",", n-1) + value + "]" }
+	for name, test := range map[string]struct {
+		body string
+		fine bool
+	}{
+		"a page of the usual size":           {page(`{"id":7,"x":{"y":[1,2]}}`, 1000), true},
+		"commas and braces in strings":       {`[{"id":7,"x":"` + strings.Repeat(`{[,\"`, 200_000) + `"}]`, true},
+		"a string that ends in a backslash":  {`[{"id":7,"x":"\\\\"},` + page("{}", 200_000)[1:], false},
+		"empty objects":                      {page("{}", 200_000), false},
+		"empty lists":                        {page("[]", 200_000), false},
+		"numbers":                            {page("1", 200_000), false},
+		"empty strings":                      {page(`""`, 200_000), false},
+		"a long list below the first object": {`[{"id":7,"x":` + page("1", 200_000) + `}]`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, test.body) })
+			items := 0
+			var failed error
+			for _, err := range forge.Pages[profile](t.Context(), s.caller(), "repositories", "/l") {
+				if failed = err; err == nil {
+					items++
+				}
+			}
+			if test.fine {
+				if failed != nil || items == 0 {
+					t.Fatalf("%d items, %v", items, failed)
+				}
+				return
+			}
+			if items != 0 || !errors.Is(failed, forge.ErrUnavailable) || !strings.Contains(failed.Error(), "too many values") {
+				t.Fatalf("%d items, %v", items, failed)
+			}
+			checkError(t, failed, "repositories")
+		})
+	}
+}
+
+// TestBoundsHoldAfterDecompression answers with little that unpacks to a lot.
+func TestBoundsHoldAfterDecompression(t *testing.T) {
+	t.Parallel()
+	bomb := func(opening string, size int) []byte {
+		var packed bytes.Buffer
+		w, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // a level that exists
+		_, _ = io.WriteString(w, opening+strings.Repeat(" ", size))
+		_ = w.Close()
+		return packed.Bytes()
+	}
+	answers := map[string][]byte{
+		"/token":       bomb(`{"access_token":"t","token_type":"bearer"}`, forge.MaxTokenBody),
+		"/api/v1/user": bomb(`{"id":7}`, forge.MaxTokenBody),
+		"/api/v1/l":    bomb(`[]`, forge.MaxAPIBody),
+		"/revoke":      bomb(`{}`, forge.MaxTokenBody),
+	}
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answers[r.URL.Path])
+	})
+	_, exchangeErr := s.exchange(t.Context())
+	_, profileErr := forge.Profile[profile](t.Context(), s.caller(), "account", "/user")
+	var pagesErr error
+	for _, pagesErr = range forge.Pages[profile](t.Context(), s.caller(), "repositories", "/l") {
+		break
+	}
+	revokeErr := s.caller().Revoke(t.Context(), func(token string) forge.RevokeRequest {
+		return forge.RevokeRequest{Method: http.MethodPost, URL: s.URL + "/revoke", Body: token}
+	})
+	for op, err := range map[string]error{"exchange": exchangeErr, "account": profileErr, "repositories": pagesErr, "revoke": revokeErr} {
+		if !errors.Is(err, forge.ErrUnavailable) || !strings.Contains(err.Error(), "too long") {
+			t.Errorf("%s: %v", op, err)
 		}
 	}
 }

@@ -118,6 +118,9 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 	default:
 		err = j.transport.judge(resp, body)
 	}
+	if err == nil && countValues(body) > MaxAPIValues {
+		err = unavailable("its answer has too many values")
+	}
 	if err == nil && resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
 		// A client library may take it for an empty list.
 		err = unavailable("its answer is empty")
@@ -130,4 +133,20 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// countValues counts the values of a JSON text, roughly: those that open an object or a list, and those after a comma.
+func countValues(text []byte) int {
+	n, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == ',' || c == '{' || c == '['):
+			n++
+		}
+	}
+	return n
 }

@@ -20,6 +20,10 @@ const (
 	MaxClientBody = 64 << 20 // of what a program reads through [Port.HTTPClient]
 )
 
+// MaxAPIValues bounds the JSON values in an answer of the API: what is made of them takes up to five hundred times the
+// room that they take in the body. A full page of any forge holds a tenth of that.
+const MaxAPIValues = 1 << 17
+
 const (
 	defaultTimeout  = 30 * time.Second
 	dialTimeout     = 10 * time.Second
