@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -14,8 +15,9 @@ type RevokeRequest struct {
 	ContentType string
 	Body        string
 	Basic       bool // authenticate as the OAuth client by RFC 7617; else the body does
-	// Dead are the statuses, beside 2xx, that say that the token is dead already.
-	Dead []int
+	// Done are the statuses that say that the token is dead, now or already. With a body they say so only if it is JSON,
+	// since login pages and proxies before a forge answer with these statuses, too.
+	Done []int
 }
 
 // Revoke sends a revocation, once, and reads the verdict.
@@ -41,16 +43,17 @@ func (c *Caller) Revoke(ctx context.Context, build func(token string) RevokeRequ
 	if err != nil {
 		return c.Fail(op, err)
 	}
-	if slices.Contains(r.Dead, resp.StatusCode) {
+	isDone := slices.Contains(r.Done, resp.StatusCode)
+	if isDone && (resp.StatusCode == http.StatusNoContent || json.Valid(body)) {
 		return nil
 	}
 	err = c.transport.judge(resp, body)
-	if errors.Is(err, ErrNeedsReauth) || errors.Is(err, ErrForbidden) {
+	switch {
+	case isDone, err == nil, errors.Is(err, ErrNotFound):
+		err = unavailable("its answer does not say that the token is revoked")
+	case errors.Is(err, ErrNeedsReauth), errors.Is(err, ErrForbidden):
 		// Who was refused here is the OAuth client, not the operator.
 		err = &ExchangeError{Code: "invalid_client"}
 	}
-	if err != nil {
-		return c.transport.fail(op, resp.StatusCode, err)
-	}
-	return nil
+	return c.transport.fail(op, resp.StatusCode, err)
 }

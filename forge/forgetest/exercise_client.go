@@ -57,6 +57,10 @@ func exerciseRevoke(t *testing.T, x *exercise) {
 		Status(500), Status(503), CutBefore(), CutAfter(), RedirectElsewhere(302, other.URL+"/?"+exerciseMark),
 		RedirectElsewhere(307, other.URL+"/?"+exerciseMark), RedirectElsewhere(308, "http://["+exerciseMark),
 		RedirectElsewhere(307, "/login?"+exerciseMark), marked(500, "application/json", `{"message":"MARK"}`),
+		// A page of a proxy, and refusals of the request and not of the token: taken for a yes, they would leave a living token
+		// that nobody can revoke any more.
+		HTMLBody(), GarbageBody(), EmptyBody(), Status(404), marked(202, "application/json", `{"message":"MARK"}`),
+		marked(400, "application/json", `{"message":"MARK"}`), marked(422, "application/json", `{"message":"MARK"}`),
 	}
 	for _, fault := range faults {
 		t.Run("the forge does not decide: "+fault.String(), func(t *testing.T) {

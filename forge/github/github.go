@@ -4,7 +4,8 @@
 // library's own handling of errors, rate limits and redirects never runs.
 //
 // What it knows that the protocol does not say: the token endpoint answers faults with status 200; a 403 can be a rate
-// limit, a missing scope or a plain no; revoking a token that is dead already answers 404 or 422.
+// limit, a missing scope or a plain no; revoking a token that is dead already answers 404, whereas a 422 ("Validation
+// failed, or the endpoint has been spammed.") says nothing about the token.
 package github
 
 import (
@@ -132,7 +133,7 @@ func (p *port) Revoke(ctx context.Context) error {
 			ContentType: "application/json",
 			Body:        string(body),
 			Basic:       true,
-			Dead:        []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+			Done:        []int{http.StatusNoContent, http.StatusNotFound},
 		}
 	})
 }

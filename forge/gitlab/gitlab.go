@@ -100,6 +100,7 @@ func (p *port) Revoke(ctx context.Context) error {
 				"client_id":       {p.connection.ClientID},
 				"client_secret":   {p.connection.ClientSecret.Reveal()},
 			}.Encode(),
+			Done: []int{http.StatusOK},
 		}
 	})
 }
