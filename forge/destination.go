@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -62,6 +63,15 @@ func (d destinations) admitsRequest(req *http.Request) bool {
 	return d.admits(&as)
 }
 
+var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// unescape decodes one escape. What is none stays in the path, as servers leave it that decode more than once: refusing to
+// decode the whole path would pass a climb for the sake of a percent sign beside it.
+func unescape(escape string) string {
+	decoded, _ := url.PathUnescape(escape) // the pattern lets nothing else through
+	return decoded
+}
+
 // climbs reports whether a path has a . or .. segment under any number of decodings that servers are known to apply.
 func climbs(escaped string) bool {
 	const mostDecodings = 4
@@ -73,8 +83,8 @@ func climbs(escaped string) bool {
 				return true
 			}
 		}
-		decoded, err := url.PathUnescape(escaped)
-		if err != nil || decoded == escaped {
+		decoded := escapes.ReplaceAllStringFunc(escaped, unescape)
+		if decoded == escaped {
 			return false
 		}
 		escaped = decoded
