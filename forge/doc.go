@@ -31,8 +31,9 @@
 // Exchange and Revoke send one request and never a second. They use a connection of their own, dialled for that request:
 // on a kept connection, which the forge may be closing at that moment, a single-use code would be lost without having
 // been used, and repeating it is not an option. net/http repeats a request by itself only if no byte of it was written,
-// or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are sent once, too;
-// retrying is the caller's to decide.
+// or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are made once, too,
+// and retrying is the caller's to decide; but a GET on a kept connection that turns out to be closed is sent again by
+// net/http.
 //
 // # What an answer means
 //
@@ -43,7 +44,8 @@
 //	429                                       *RateLimitedError
 //	3xx where none belongs, other 4xx, 5xx,
 //	no answer in time, too long, not JSON     ErrUnavailable
-//	a token endpoint's error code             *ExchangeError, whatever the status
+//	a token endpoint's error code             *ExchangeError, with a status 2xx as with 4xx
+//	a revocation that is not confirmed        ErrUnavailable, or *ExchangeError if it was the client that was refused
 //
 // ErrUnavailable never says anything about the token. When an exchange ends with it, the code may or may not be used up:
 // start the sign-in anew.
