@@ -335,6 +335,12 @@ func TestPages(t *testing.T) {
 			link: func(int, string) string { return `<http://[` + marker + `>; rel="next"` },
 			want: forge.ErrUnavailable, pages: 1,
 		},
+		"a link that is longer than any": {
+			link: func(_ int, base string) string {
+				return "<" + base + `/api/v1/l?page=2&x=` + strings.Repeat("x", 9<<10) + `>; rel="next"`
+			},
+			want: forge.ErrUnavailable, pages: 1,
+		},
 		"a link without brackets": {
 			link: func(int, string) string { return `http://` + marker + `; rel="next"` },
 			want: forge.ErrUnavailable, pages: 1,

@@ -20,7 +20,7 @@ func (c *Caller) Next(resp *http.Response) (string, error) {
 			continue
 		}
 		to, err := resp.Request.URL.Parse(target)
-		if err != nil {
+		if err != nil || len(target) > maxLinkLength {
 			return "", unavailable("its pagination link cannot be read")
 		}
 		if !c.transport.allowed.admits(to) {
@@ -30,6 +30,9 @@ func (c *Caller) Next(resp *http.Response) (string, error) {
 	}
 	return "", nil
 }
+
+// maxLinkLength bounds an address that [Pages] remembers; headers alone could have it keep gigabytes.
+const maxLinkLength = 8 << 10
 
 // nextLink returns the target with rel="next" in one Link header: <target>; name=value; …, <target>; …
 func nextLink(header string) (string, error) {
