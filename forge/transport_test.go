@@ -3,6 +3,7 @@ package forge_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -248,64 +249,6 @@ func checkError(t *testing.T, err error, op string) {
 	}
 }
 
-// TestExchangeIsPostedOnce cuts the connection after the request has been read: on the first connection, and on one that
-// was used before, which is where net/http repeats what it holds to be repeatable.
-func TestExchangeIsPostedOnce(t *testing.T) {
-	t.Parallel()
-	var posts atomic.Int32
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			_, _ = io.WriteString(w, `{"id":1}`)
-			return
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		posts.Add(1)
-		panic(http.ErrAbortHandler)
-	})
-	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	for range 3 {
-		if _, err := forge.Profile[profile](t.Context(), s.caller(), "account", "/user"); err != nil {
-			t.Fatal(err)
-		}
-		before := posts.Load()
-		_, err := s.exchange(t.Context())
-		if !errors.Is(err, forge.ErrUnavailable) || posts.Load() != before+1 {
-			t.Fatalf("%d posts, %v", posts.Load()-before, err)
-		}
-		checkError(t, err, "exchange")
-	}
-}
-
-// TestExchangeDoesNotMeetAClosingConnection serves one answer per connection without saying so: a transport that kept
-// connections for exchanges would send the second on a dead one.
-func TestExchangeDoesNotMeetAClosingConnection(t *testing.T) {
-	t.Parallel()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		const body = `{"access_token":"t","token_type":"bearer"}`
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			buffer := make([]byte, 4096)
-			_, _ = conn.Read(buffer)
-			_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-			_ = conn.Close()
-		}
-	}()
-	s := &server{transport: newTransport(t, "http://"+listener.Addr().String(), io.Discard)}
-	for range 50 {
-		if _, err := s.exchange(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestWhatNeverBecomesAnAnswer(t *testing.T) {
 	t.Parallel()
 	raw := func(answer string) func(net.Conn) {
@@ -437,6 +380,14 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("%v does not say %q", err, says)
 		}
 	}
+	outdated := httptest.NewUnstartedServer(forgeServer.Config.Handler)
+	outdated.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // this is what is refused
+	outdated.Config.ErrorLog = forgeServer.Config.ErrorLog
+	outdated.StartTLS()
+	t.Cleanup(outdated.Close)
+	if err := ask(outdated.URL, pool); !errors.Is(err, forge.ErrUnavailable) {
+		t.Errorf("TLS 1.1: %v", err)
+	}
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
 	if err := ask(strings.Replace(plain.URL, "http:", "https:", 1), pool); !strings.Contains(err.Error(), "does not speak TLS") {
 		t.Error(err)
@@ -468,43 +419,5 @@ func TestEnvironmentProxiesAreNotUsed(t *testing.T) {
 	ask(func(_ *forge.Connection, o *forge.Options) { o.Proxy = http.ProxyURL(to) })
 	if n := proxied.Load(); n != 2 {
 		t.Errorf("%d of 2 requests went to the configured proxy", n)
-	}
-}
-
-// TestHTTP2 repeats over HTTP/2 what net/http treats differently there: a stream that the server resets.
-func TestHTTP2(t *testing.T) {
-	t.Parallel()
-	var posts atomic.Int32
-	tls := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor != 2 {
-			t.Errorf("%s", r.Proto)
-		}
-		if r.Method == http.MethodGet {
-			_, _ = io.WriteString(w, `{"id":1}`)
-			return
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		if posts.Add(1)%2 == 1 {
-			panic(http.ErrAbortHandler)
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"access_token":"t","token_type":"bearer"}`)
-	}))
-	tls.EnableHTTP2 = true
-	tls.StartTLS()
-	t.Cleanup(tls.Close)
-	pool := x509.NewCertPool()
-	pool.AddCert(tls.Certificate())
-	s := &server{transport: newTransport(t, tls.URL, io.Discard, func(c *forge.Connection, _ *forge.Options) { c.RootCAs = pool })}
-	if _, err := forge.Profile[profile](t.Context(), s.caller(), "account", "/user"); err != nil {
-		t.Fatal(err)
-	}
-	_, err := s.exchange(t.Context())
-	if !errors.Is(err, forge.ErrUnavailable) || posts.Load() != 1 {
-		t.Fatalf("%d posts, %v", posts.Load(), err)
-	}
-	checkError(t, err, "exchange")
-	if _, err := s.exchange(t.Context()); err != nil || posts.Load() != 2 {
-		t.Fatalf("%d posts, %v", posts.Load(), err)
 	}
 }
