@@ -168,6 +168,17 @@ func TestHTTPClientStaysOnItsForge(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
+	virtual, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/git/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	virtual.Host = "another.example"
+	if resp, err := client.Do(virtual); err == nil {
+		_ = resp.Body.Close()
+		t.Error("another virtual host was asked")
+	} else if !errors.Is(err, forge.ErrDestination) {
+		t.Errorf("another virtual host: %v", err)
+	}
 	for _, target := range []string{
 		other.URL, other.URL + "/git/x", base + "/", base + "/gitx", base + "/git/../x", base + "/git/%2e%2e/x",
 		"https://127.0.0.1:" + port + "/git", "http://localhost:" + port + "/git", "http://u:p@127.0.0.1:" + port + "/git",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -49,6 +50,25 @@ func TestOnlySuccessIsAPage(t *testing.T) {
 				t.Errorf("status %d to %q: %v in %d requests, %v", status, location, ids, requests.Load(), failed)
 			}
 		}
+	}
+}
+
+func TestPagesWithoutEndEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("asks for ten thousand pages")
+	}
+	var requests atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", fmt.Sprintf(`</api/v1/l?page=%d>; rel="next"`, requests.Add(1)+1))
+		_, _ = io.WriteString(w, "[]")
+	})
+	var failed error
+	for _, failed = range forge.Pages[profile](t.Context(), s.caller(), "repositories", "/l") {
+		break
+	}
+	if !errors.Is(failed, forge.ErrEndlessPages) || requests.Load() != forge.MaxPages {
+		t.Errorf("%d requests, %v", requests.Load(), failed)
 	}
 }
 
