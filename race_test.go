@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/events"
+	"github.com/forgeauth/forgeauth/internal/pgtest"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/secret"
 )
 
 // together runs the functions at once and returns their errors in order.
@@ -236,5 +239,86 @@ func raceForTheSetupCode(t *testing.T) {
 	}
 	if owner == "" {
 		t.Error("nobody has won")
+	}
+}
+
+// A token that is replaced or disconnected between the row and the key that an adapter is made from is no token that is lost:
+// the answer is the one that follows.
+func TestRaceOfReadingATokenWithItsEnd(t *testing.T) {
+	t.Parallel()
+	newer := robotToken("gitea")
+	replace := func(s *forgeauth.Service) error { return s.UpsertOperatorOAuth(t.Context(), newer) }
+	disconnect := func(s *forgeauth.Service) error { return s.DeleteOperatorOAuth(t.Context(), "gitea") }
+	for name, test := range map[string]struct {
+		held      string // the statement before which it happens
+		meanwhile func(*forgeauth.Service) error
+		adapter   error // what GetOperatorAdapter says, and GetOperatorOAuth
+		row       error
+	}{
+		"it is replaced before its key is read": {"FROM data_keys", replace, nil, nil},
+		"it is disconnected before its key is read": {
+			"FROM data_keys", disconnect, forgeauth.ErrNoActiveForge, projections.ErrNotConnected,
+		},
+		"it is disconnected before its row is read": {
+			"FROM operator_oauth_tokens WHERE forge_type = $1", disconnect, forgeauth.ErrNoActiveForge, projections.ErrNotConnected,
+		},
+	} {
+		for reader, read := range map[string]func(*forgeauth.Service) (token string, err error){
+			"GetOperatorAdapter": func(s *forgeauth.Service) (string, error) {
+				port, err := s.GetOperatorAdapter(t.Context())
+				if err != nil {
+					return "", err
+				}
+				token, err := port.TokenSource(t.Context()).Token()
+				if err != nil {
+					return "", err
+				}
+				return token.AccessToken, nil
+			},
+			"GetOperatorOAuth": func(s *forgeauth.Service) (string, error) {
+				row, err := s.GetOperatorOAuth(t.Context(), "gitea")
+				return row.AccessToken.Reveal(), err
+			},
+		} {
+			t.Run(name+", "+reader, func(t *testing.T) {
+				t.Parallel()
+				h := newHouse(t, "gitea")
+				changing := h.open(t)
+				for _, err := range []error{
+					changing.UpsertOperatorOAuth(t.Context(), robotToken("gitea")), changing.SetActiveForge(t.Context(), "gitea"),
+				} {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				proxy, proxied := h.db.Proxied(t)
+				reading := h.open(t, func(c *forgeauth.Config) { c.DatabaseURL = secret.New(proxied) })
+				reached, release := proxy.HoldBefore(func(m pgtest.Message) bool { return strings.Contains(m.SQL, test.held) })
+				defer release()
+				answers := make(chan error, 1)
+				var token string
+				go func() {
+					var err error
+					token, err = read(reading)
+					answers <- err
+				}()
+				<-reached
+				if err := test.meanwhile(changing); err != nil {
+					t.Fatal(err)
+				}
+				release()
+				want := test.row
+				if reader == "GetOperatorAdapter" {
+					want = test.adapter
+				}
+				err := <-answers
+				if !errors.Is(err, want) {
+					t.Errorf("err = %v, want %v", err, want)
+				}
+				if want == nil && token != newer.AccessToken.Reveal() {
+					t.Error("the token is not the one that is stored now")
+				}
+			})
+		}
 	}
 }

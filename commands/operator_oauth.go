@@ -11,6 +11,7 @@ import (
 
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/projections"
 	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
 )
@@ -37,14 +38,7 @@ func (c *Commands) OperatorOAuth(ctx context.Context, forgeType string) (Operato
 	if _, err := c.provider(forgeType); err != nil {
 		return OperatorOAuth{}, err
 	}
-	row, err := c.reader.Token(ctx, forgeType)
-	if err != nil {
-		return OperatorOAuth{}, err
-	}
-	if _, err := c.destination(row.ForgeType, row.BaseURL); err != nil {
-		return OperatorOAuth{}, err
-	}
-	key, err := c.dataKey(ctx, row.ForgeType, row.DataKey)
+	row, _, key, err := c.living(ctx, forgeType)
 	if err != nil {
 		return OperatorOAuth{}, err
 	}
@@ -91,15 +85,10 @@ func (c *Commands) OperatorAdapter(ctx context.Context) (forge.Port, error) {
 
 // openPort opens a connection's token and remembers its port.
 func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, error) {
-	row, err := c.reader.Token(ctx, forgeType)
-	if err != nil {
-		return nil, err
+	row, provider, key, err := c.living(ctx, forgeType)
+	if errors.Is(err, projections.ErrNotConnected) {
+		return nil, projections.ErrNoActiveForge // disconnected since it was read, and then none is active
 	}
-	provider, err := c.destination(row.ForgeType, row.BaseURL)
-	if err != nil {
-		return nil, err
-	}
-	key, err := c.dataKey(ctx, row.ForgeType, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +110,23 @@ func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, 
 	}, forge.StaticToken(token))
 	c.ports.remember(row.ForgeType, row.DataKey, port)
 	return port, nil
+}
+
+// living reads a connection's token, where it may be sent, and its key.
+func (c *Commands) living(ctx context.Context, forgeType string) (row projections.Token, to forge.Provider, key vault.DataKey, err error) {
+	for gone := (uuid.UUID{}); ; gone = row.DataKey {
+		if row, err = c.reader.Token(ctx, forgeType); err != nil {
+			return row, nil, key, err
+		}
+		if to, err = c.destination(row.ForgeType, row.BaseURL); err != nil {
+			return row, nil, key, err
+		}
+		key, err = c.dataKey(ctx, row.ForgeType, row.DataKey)
+		// The key is read after the row. If it is gone, the row may be of another token by now, and only if not is it lost.
+		if !errors.Is(err, vault.ErrShredded) || row.DataKey == gone {
+			return row, to, key, err
+		}
+	}
 }
 
 // ports remembers, for each connection, the port of the token that was opened last. Whoever asks has just read from the
