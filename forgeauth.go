@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,7 +64,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Operators, if not nil, are the only accounts that may sign in.
 	Operators []commands.AllowedAccount
-	// Connections are the configured forges.
+	// Connections are the configured forges, each under a name of its own.
 	Connections []forge.Connection
 
 	// Logger gets no secret from this module; wrapping its handler in [secret.NewLogHandler] guards what others write to
@@ -180,12 +181,12 @@ func (c *Config) key() (vault.MasterKey, error) {
 // publicURL checks that the public URL is an origin over which a session cannot be stolen on the way.
 func (c *Config) publicURL() (*url.URL, error) {
 	canonical, err := forge.CanonicalBaseURL(c.PublicURL, true)
-	if err != nil {
-		return nil, fmt.Errorf("the public URL: %w", err)
+	if setting, ok := errors.AsType[*forge.SettingError](err); ok {
+		return nil, fmt.Errorf("%w: %s", ErrPublicURL, setting.Problem)
 	}
 	public, err := url.Parse(canonical)
 	if err != nil {
-		return nil, fmt.Errorf("the public URL: %w", err)
+		return nil, fmt.Errorf("%w: it is no URL", ErrPublicURL)
 	}
 	if public.Path != "" || public.Scheme != "https" && !forge.IsLoopback(public.Hostname()) {
 		return nil, ErrPublicURL
@@ -196,7 +197,10 @@ func (c *Config) publicURL() (*url.URL, error) {
 // providers makes each connection's adapter.
 func (c *Config) providers() ([]forge.Provider, error) {
 	providers := make([]forge.Provider, 0, len(c.Connections))
-	for _, connection := range c.Connections {
+	for i, connection := range c.Connections {
+		if slices.ContainsFunc(c.Connections[:i], func(c forge.Connection) bool { return c.Name == connection.Name }) {
+			return nil, fmt.Errorf("connection %s is configured twice: give each a name of its own", connection.Name)
+		}
 		provider, err := newProvider(connection, forge.Options{
 			UserAgent: "forgeauth/" + Version(), Now: c.Now, Logger: c.Logger,
 		})
@@ -217,7 +221,7 @@ func newProvider(connection forge.Connection, options forge.Options) (forge.Prov
 	case forge.Gitea, forge.Forgejo:
 		return gitea.New(connection, options)
 	default:
-		return nil, fmt.Errorf("unknown kind %q", connection.Kind)
+		return nil, fmt.Errorf("connection %s: %w", connection.Name, connection.Validate())
 	}
 }
 

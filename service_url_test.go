@@ -2,10 +2,12 @@ package forgeauth_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/forgeauth/forgeauth"
+	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/secret"
 )
 
@@ -14,6 +16,8 @@ func TestAPublicURLIsAnOriginThatKeepsSessions(t *testing.T) {
 	for name, url := range map[string]string{
 		"http elsewhere":   "http://auth.example.org",
 		"a path":           "https://auth.example.org/forgeauth",
+		"a user":           "https://me:pw@auth.example.org",
+		"no URL":           "auth.example.org",
 		"listening openly": "", // with Listen below
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,4 +44,34 @@ func TestAPublicURLHasOneSpelling(t *testing.T) {
 		t.Errorf("to be registered: %s, want %s", got, want)
 	}
 	h.claim(t, "gitea") // the forge takes no other redirect URI than the one that is registered
+}
+
+func TestOpenRefusesConnectionsThatCannotWork(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea", "gitlab")
+	for name, test := range map[string]struct {
+		change func(first, second *forge.Connection)
+		want   string
+	}{
+		"two of one name":    {func(first, second *forge.Connection) { second.Name = first.Name }, "connection gitea is configured twice"},
+		"no kind":            {func(first, _ *forge.Connection) { first.Kind = "" }, "connection gitea: KIND"},
+		"no secret":          {func(_, second *forge.Connection) { second.ClientSecret = secret.Text{} }, "connection gitlab: CLIENT_SECRET"},
+		"another spelling":   {func(first, _ *forge.Connection) { first.BaseURL += "/" }, "connection gitea: BASE_URL"},
+		"a name of no route": {func(first, _ *forge.Connection) { first.Name = "active" }, "NAME"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := h.config
+			config.Connections = slices.Clone(config.Connections)
+			test.change(&config.Connections[0], &config.Connections[1])
+			s, err := forgeauth.Open(t.Context(), config)
+			if err == nil {
+				closeService(t, s)
+				t.Fatal("it opens")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v; want %q", err, test.want)
+			}
+		})
+	}
 }
