@@ -18,6 +18,15 @@ const maxSettingFile = 1 << 20 // bytes; a bundle of all public authorities has 
 // false and the fault is noted; a setting that is in neither place is empty and ok. Nothing but one trailing newline of a
 // file is stripped.
 func (r *environmentReader) secret(name string) (value secret.Text, ok bool) {
+	value, ok = r.unstripped(name)
+	if r.values[name] == "" {
+		value = secret.New(cutNewline(value.Reveal()))
+	}
+	return value, ok
+}
+
+// unstripped is secret for a value of which all bytes of its file count.
+func (r *environmentReader) unstripped(name string) (value secret.Text, ok bool) {
 	direct, file := r.values[name], r.text(name+fileSuffix)
 	switch {
 	case direct != "" && file != "":
@@ -31,13 +40,20 @@ func (r *environmentReader) secret(name string) (value secret.Text, ok bool) {
 		r.fault(name+fileSuffix, "names "+quoteSecretFile(file)+", which "+problem, "name a file that holds nothing but the value, readable by forgeauth")
 		return secret.Text{}, false
 	}
-	content = strings.TrimSuffix(strings.TrimSuffix(content, "\n"), "\r")
-	if content == "" {
+	if cutNewline(content) == "" {
 		r.fault(name+fileSuffix, "names "+quote(file)+", which is empty", "write the value into the file")
 		return secret.Text{}, false
 	}
 	r.checkMode(name+fileSuffix, file, mode)
 	return secret.New(content), true
+}
+
+// cutNewline removes one trailing newline, as an editor or a shell leaves it.
+func cutNewline(s string) string {
+	if line, found := strings.CutSuffix(s, "\n"); found {
+		return strings.TrimSuffix(line, "\r")
+	}
+	return s
 }
 
 // quoteSecretFile quotes a path, unless it may be the secret itself, set where the name of its file belongs: what is in no

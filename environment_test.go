@@ -18,6 +18,8 @@ import (
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/secret"
+	"github.com/forgeauth/forgeauth/vault"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -213,8 +215,8 @@ func TestAnEnvironmentBecomesAConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Config.EncryptionKey.Reveal() != goodKey {
-		t.Error("the key of the file is not the file without its newline")
+	if e.Config.EncryptionKey.Reveal() != goodKey+"\n" {
+		t.Error("the key is not what the file holds")
 	}
 	if got, want := e.Config.Listen+" "+e.Config.PublicURL, "[::1]:9000 http://[::1]:9000"; got != want {
 		t.Errorf("listen and public URL = %s, want %s", got, want)
@@ -342,8 +344,45 @@ func TestAPipeCanHoldASecret(t *testing.T) {
 	}()
 	e, err := forgeauth.ReadEnvironment(with(serving(), "OAUTH_ENCRYPTION_KEY=-",
 		fmt.Sprintf("OAUTH_ENCRYPTION_KEY_FILE=/dev/fd/%d", read.Fd())), forgeauth.Serving, false)
-	if err != nil || e.Config.EncryptionKey.Reveal() != goodKey {
+	if err != nil || e.Config.EncryptionKey.Reveal() != goodKey+"\n" {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// The same bytes are the same key, in a file and in the variable; and of another secret's file one newline is stripped,
+// not two.
+func TestOneNewlineOfAFileIsStripped(t *testing.T) {
+	t.Parallel()
+	hash := func(key secret.Text) [32]byte {
+		master, err := vault.ParseKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return vault.New(master, nil).SessionHash(nil)
+	}
+	for _, end := range []string{"", "\n", "\r\n", "\n\n", "\r\n\r\n", "\r", "\n\r"} {
+		file := writeFile(t, "key", goodKey+end, 0o600)
+		e, err := forgeauth.ReadEnvironment(with(serving(), "OAUTH_ENCRYPTION_KEY=-", "OAUTH_ENCRYPTION_KEY_FILE="+file), forgeauth.Serving, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		direct, err := forgeauth.ReadEnvironment(with(serving(), "OAUTH_ENCRYPTION_KEY="+goodKey+end), forgeauth.Serving, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := hash(secret.New(goodKey + end))
+		if hash(e.Config.EncryptionKey) != want || hash(direct.Config.EncryptionKey) != want {
+			t.Errorf("a key that ends in %q is another one in a file or in the variable", end)
+		}
+		isBare := end == "" || end == "\n" || end == "\r\n"
+		if bare := hash(secret.New(goodKey)); (bare == want) != isBare {
+			t.Errorf("%q: stripped: %t", end, bare == want)
+		}
+		const name = "FORGEAUTH_FORGE_GITHUB_CLIENT_SECRET"
+		_, err = forgeauth.ReadEnvironment(with(serving(), name+"=-", name+"_FILE="+file), forgeauth.Serving, false)
+		if (err == nil) != isBare {
+			t.Errorf("a client secret's file that ends in %q: %v", end, err)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func (r *environmentReader) dataDir() string {
 }
 
 func (r *environmentReader) encryptionKey() secret.Text {
-	key, ok := r.secret(vault.KeyVariable)
+	key, ok := r.unstripped(vault.KeyVariable) // ParseKey strips, wherever a key comes from
 	if !ok || key.IsZero() && r.purpose != Serving {
 		return secret.Text{}
 	}
