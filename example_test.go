@@ -43,7 +43,7 @@ func Example_embedding() {
 
 	// Usually the operator signs in with a browser. A token that was had elsewhere can be brought along.
 	err = service.UpsertOperatorOAuth(ctx, forgeauth.OperatorOAuth{
-		ForgeType: "gitea", AccountID: "7", AccountLogin: "ada", AccessToken: secret.New("an access token"),
+		ForgeType: "gitea", AccountID: "7", AccountLogin: "ada", AccessToken: secret.New("an-access-token"),
 	})
 	if err != nil {
 		fmt.Println(err)

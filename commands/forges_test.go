@@ -193,7 +193,10 @@ func TestImportingAToken(t *testing.T) {
 
 	for name, edit := range map[string]func(*OperatorOAuth){
 		"no token":          func(o *OperatorOAuth) { o.AccessToken = secret.Text{} },
+		"a broken token":    func(o *OperatorOAuth) { o.AccessToken = secret.New("two\nlines") },
+		"an endless token":  func(o *OperatorOAuth) { o.RefreshToken = secret.New(strings.Repeat("t", 16<<10+1)) },
 		"no account":        func(o *OperatorOAuth) { o.AccountID = "" },
+		"no login":          func(o *OperatorOAuth) { o.AccountLogin = "\u202e " },
 		"a strange account": func(o *OperatorOAuth) { o.AccountID = "4\n2" },
 		"another kind":      func(o *OperatorOAuth) { o.Kind = forge.GitLab },
 		"another base URL":  func(o *OperatorOAuth) { o.BaseURL = "https://evil.example" },
@@ -369,7 +372,7 @@ func TestRevocationsThatAreGivenUp(t *testing.T) {
 		}, outcomeGivenUp, 1},
 		"when the same token was imported again": {func(d *deployment) *Commands {
 			_, err := d.ImportToken(d.t.Context(), Caller{}, OperatorOAuth{
-				ForgeType: "github", AccountID: "1", AccessToken: d.accessTokens("github")[0].Value,
+				ForgeType: "github", AccountID: "1", AccountLogin: "alice", AccessToken: d.accessTokens("github")[0].Value,
 			})
 			if err != nil {
 				d.t.Fatal(err)

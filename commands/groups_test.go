@@ -151,7 +151,7 @@ func TestRandomCommands(t *testing.T) {
 		},
 		"import": func(ctx context.Context, c *Commands, forgeType string, _ CompleteLogin) error {
 			_, err := c.ImportToken(ctx, Caller{}, OperatorOAuth{
-				ForgeType: forgeType, AccountID: "7", AccessToken: session.SessionSecret, // any secret will do
+				ForgeType: forgeType, AccountID: "7", AccountLogin: "robot", AccessToken: session.SessionSecret, // any secret will do
 			})
 			return err
 		},

@@ -47,8 +47,12 @@ func importProblem(connection forge.Connection, row OperatorOAuth) string {
 	switch {
 	case row.AccessToken.IsZero():
 		return "there is no access token"
+	case !forge.IsToken(row.AccessToken.Reveal()) || !row.RefreshToken.IsZero() && !forge.IsToken(row.RefreshToken.Reveal()):
+		return "a token is too long or has characters no token has"
 	case row.AccountID == "" || !forge.IsClean(row.AccountID):
 		return "the account id is empty, too long or has characters no id has"
+	case forge.CleanString(row.AccountLogin) == "":
+		return "there is no account login"
 	case row.Kind != "" && row.Kind != connection.Kind:
 		return "the connection is of another kind"
 	case row.BaseURL != "" && row.BaseURL != connection.BaseURL:

@@ -144,7 +144,7 @@ func TestTheActiveForgeIsAlwaysConnected(t *testing.T) {
 	ctx := t.Context()
 	d.claim()
 	other := d.process()
-	token := OperatorOAuth{ForgeType: "gitea", AccountID: "7", AccessToken: d.accessTokens("github")[0].Value}
+	token := OperatorOAuth{ForgeType: "gitea", AccountID: "7", AccountLogin: "robot", AccessToken: d.accessTokens("github")[0].Value}
 	const rounds = 60
 	outcomes := map[string]int{}
 	for range rounds {

@@ -120,13 +120,17 @@ func (t *Transport) judgeTokenAnswer(resp *http.Response, body []byte) error {
 
 func neverFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// IsToken reports whether s can be a token: not empty, not too long, and of characters that fit a header (RFC 6749
+// appendix A.12, without the space).
+func IsToken(s string) bool { return len(s) <= maxTokenLength && isVisibleASCII(s) }
+
 // readToken checks what was granted: a bearer token (RFC 6750) that fits a header, and a lifetime that makes sense.
 func readToken(granted *oauth2.Token, now time.Time) (Token, error) {
 	if !strings.EqualFold(granted.TokenType, "bearer") {
 		return Token{}, unavailable("it granted a token that is no bearer token")
 	}
 	for _, value := range []string{granted.AccessToken, granted.RefreshToken} {
-		if value != "" && (len(value) > maxTokenLength || !isVisibleASCII(value)) {
+		if value != "" && !IsToken(value) {
 			return Token{}, unavailable("it granted a token that is too long or has characters no token has")
 		}
 	}
