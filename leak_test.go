@@ -28,16 +28,19 @@ import (
 )
 
 // Every flow there is, at every kind of forge, with the faults that forges have: and no secret that a forge or we ever issued is
-// in a log of any level and format, in the database, or in an answer. Set-Cookie, by which browsers get theirs, and
+// in a log of any level and format, in the database at any time, or in an answer. Set-Cookie, by which browsers get theirs, and
 // what goes to the forges is left out.
 func TestNoSecretLeavesTheHouse(t *testing.T) {
 	t.Parallel()
 	l := newLeakHunt(t)
 	l.driveSignIns(t)
+	l.snapshot(t)
 	l.driveFaults(t)
 	l.driveStrangers(t)
 	l.driveCustody(t)
+	l.driveOtherConfigurations(t)
 	l.driveEnds(t)
+	l.snapshot(t)
 
 	for where, text := range l.places(t) {
 		if len(text) == 0 {
@@ -67,6 +70,7 @@ type leakHunt struct {
 	logs     map[string]*lockedBuffer
 	logger   *slog.Logger
 	out      lockedBuffer // reports and errors, as the command line prints them
+	database strings.Builder
 	operator *browser
 	cookies  map[string]bool
 	known    secrets
@@ -135,6 +139,15 @@ func (l *leakHunt) wants(t *testing.T, a answer, err error, status int, location
 	}
 }
 
+// snapshot keeps what is in the database now: what is used up, ended or shredded later is in no later one.
+func (l *leakHunt) snapshot(t *testing.T) {
+	t.Helper()
+	l.database.WriteString(dump(t, l.db))
+	if text, ok := pgDump(t, l.db); ok {
+		l.database.WriteString(text)
+	}
+}
+
 // print is what the command line does with a result or an error.
 func (l *leakHunt) print(what ...any) { _, _ = fmt.Fprintf(&l.out, "%v %+v\n", what, what) }
 
@@ -149,6 +162,7 @@ func (l *leakHunt) driveSignIns(t *testing.T) {
 	}
 	l.print(code, expires)
 	l.addCode("setup code", code)
+	l.snapshot(t)
 	b := l.browser()
 	if _, err = b.start(ctx, "gitea", url.Values{"setup_code": {"WRONG-" + code.Reveal()[6:]}}); err == nil {
 		t.Error("a wrong setup code was taken")
@@ -289,6 +303,7 @@ func (l *leakHunt) driveCustody(t *testing.T) {
 	}
 	l.print(code)
 	l.addCode("recovery code", code)
+	l.snapshot(t)
 	b := l.browser()
 	a, err := b.signIn(ctx, "gitlab", "bob", url.Values{"setup_code": {code.Reveal()}})
 	l.wants(t, a, err, http.StatusSeeOther, "/")
@@ -358,6 +373,10 @@ func (l *leakHunt) driveEnds(t *testing.T) {
 	defer cancel()
 	var group sync.WaitGroup
 	group.Go(func() { _ = l.services[0].Run(ctx) })
+	mustSignIn(t, l.operator, "gitlab", "ada", nil)
+	l.clock.jump(9 * time.Hour) // longer than any access token lives
+	a, err := l.operator.get(ctx, "/forge/repositories")
+	l.wants(t, a, err, http.StatusConflict, "")
 	for name, f := range l.forges {
 		a, err := l.operator.signIn(ctx, name, "ada", nil)
 		l.wants(t, a, err, http.StatusSeeOther, "/")
@@ -369,7 +388,7 @@ func (l *leakHunt) driveEnds(t *testing.T) {
 	}
 	idle := l.browser()
 	mustSignIn(t, idle, "gitea", "ada", nil)
-	a, err := l.operator.do(ctx, http.MethodPost, "/logout", url.Values{}, nil)
+	a, err = l.operator.do(ctx, http.MethodPost, "/logout", url.Values{}, nil)
 	l.wants(t, a, err, http.StatusNoContent, "")
 	l.clock.jump(25 * time.Hour)
 	a, err = idle.get(ctx, "/me") // extends
@@ -420,7 +439,7 @@ func (l *leakHunt) collect(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.known.add("the encryption key, decoded", string(raw))
-	for _, label := range []string{"wrapping", "session", "cookie", "code"} {
+	for _, label := range []string{"wrapping", "session", "cookie", "code", "token"} {
 		derived, err := hkdf.Key(sha256.New, []byte(l.key), nil, "forgeauth v1 "+label, 32)
 		if err != nil {
 			t.Fatal(err)
@@ -480,12 +499,9 @@ func (l *leakHunt) collect(t *testing.T) {
 func (l *leakHunt) places(t *testing.T) map[string]string {
 	t.Helper()
 	l.collect(t)
-	places := map[string]string{"answers": l.answers.String(), "database": dump(t, l.db), "output": l.out.String()}
+	places := map[string]string{"answers": l.answers.String(), "database": l.database.String(), "output": l.out.String()}
 	for name, log := range l.logs {
 		places[name] = log.String()
-	}
-	if text, ok := pgDump(t, l.db); ok {
-		places["pg_dump"] = text
 	}
 	return places
 }
