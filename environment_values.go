@@ -40,7 +40,7 @@ func (r *environmentReader) databaseURL() (value string, given bool) {
 	if !ok || text.IsZero() {
 		return "", !ok
 	}
-	const form = "write postgres://user:password@host:5432/database, every special character of the password percent-encoded"
+	const form = "write postgres://<user>:<password>@<host>:5432/<database>, every special character of the password percent-encoded"
 	value = strings.TrimSpace(text.Reveal())
 	scheme, _, isURL := strings.Cut(value, "://")
 	switch {

@@ -90,12 +90,14 @@ func maskAttr(a slog.Attr) (masked slog.Attr, changed bool) {
 	return slog.Attr{Key: key, Value: value}, changed || key != a.Key
 }
 
-// isCredentialKey reports whether an attribute's key alone says that its value is a credential. "code" does not: errors
-// have codes too.
+// isCredentialKey reports whether an attribute's key alone says that its value is a credential, or ends with words that do
+// (github_access_token). "code" does not: errors have codes too.
 func isCredentialKey(key string) bool {
-	for _, n := range names {
-		if rest, found := cutPrefixFold(key, n.name); found && rest == "" {
-			return n.name != "code"
+	for i := range key {
+		for _, n := range namesOf[lower(key[i])] {
+			if rest, found := cutPrefixFold(key[i:], n.name); found && rest == "" {
+				return n.name != "code" && (n.distinct || i == 0)
+			}
 		}
 	}
 	return false

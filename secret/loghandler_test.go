@@ -105,6 +105,7 @@ func TestTheLogHandlerMasksEverythingThatIsPrinted(t *testing.T) {
 		"attributes as a value":      func(l *slog.Logger) { l.Info("m", "k", []slog.Attr{slog.String("a", logged)}) },
 		"an attribute as a value":    func(l *slog.Logger) { l.Info("m", "k", slog.Any("x", slog.String("a", logged))) },
 		"what a credential is named": func(l *slog.Logger) { l.Info("m", "Client-Secret", logged[4:]) },
+		"a longer name of one":       func(l *slog.Logger) { l.Info("m", "gitlabRefreshToken", logged[4:]) },
 		"a named credential, any":    func(l *slog.Logger) { l.Info("m", "token", []string{logged[4:]}) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestTheLogHandlerIsOtherwiseTransparent(t *testing.T) {
 		log.WithGroup("g").WithGroup("").With().Error("m", slog.Group("", "inlined", 1), slog.Group("empty"))
 		log.Info("m", "struct", struct{ A, B int }{1, 2}, "bytes", []byte("plain"), "level", slog.LevelWarn,
 			"nil error", error((*failure)(nil)), "nil stringer", (*stringer)(nil), "secret", secret.New("x"), "zero", slog.Attr{}, "code", "no_active_forge",
-			"token", true, "token", "", "cookie", 1)
+			"token", true, "token", "", "cookie", 1, "state token", "fresh", "status_code", "ok")
 		log.With("v", valuer{slog.GroupValue(slog.Int("a", 1))}).Info("m", "w", valuer{slog.AnyValue(valuer{slog.IntValue(1)})})
 		log.InfoContext(t.Context(), "eyJ is how JSON begins", "url", &url.URL{Path: "/x"})
 	}

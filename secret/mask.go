@@ -12,6 +12,7 @@ import (
 //     gloas-, Gitea's and Forgejo's gta_ and gto_), of which the prefix stays readable;
 //   - JSON Web Tokens, eyJ….eyJ….…;
 //   - what follows the words Bearer and, when it decodes to name:password, Basic;
+//   - the user and password of a URL, scheme://user:password@host;
 //   - the value of access_token, refresh_token, id_token, client_secret, code, code_verifier, password and their like,
 //     written as a query or form parameter (also percent-encoded), as JSON (also quoted within JSON), or as fmt prints a
 //     struct, a map or [net/url.Values];
@@ -75,6 +76,7 @@ var names = []credentialName{
 	{"job_token", true},
 	{"client_secret", true},
 	{"client_assertion", true},
+	{"encryption_key", true},
 	{"device_code", true},
 	{"user_code", true},
 	{"setup_code", true},
@@ -109,6 +111,7 @@ var startsShape = func() (second [256]uint32) {
 	second['e'] |= letterBit('y')                  // eyJ
 	second['b'] |= letterBit('e') | letterBit('a') // Bearer, Basic
 	second['_'] = letterBit('_')                   // __Host-
+	second[':'] = letterBit('/')                   // ://user:password@
 	return second
 }()
 
@@ -129,7 +132,10 @@ func credentialAt(s string, i int, first byte) (from, to int) {
 		}
 		return 0, 0
 	case 'e':
-		return webTokenAt(s, i)
+		if from, to = webTokenAt(s, i); from < to {
+			return from, to
+		}
+		return namedAt(s, i)
 	case 'b':
 		return authorizationAt(s, i)
 	case '_':
@@ -140,9 +146,26 @@ func credentialAt(s string, i int, first byte) (from, to int) {
 			}
 		}
 		return 0, 0
+	case ':':
+		return userAt(s, i)
 	default:
 		return namedAt(s, i)
 	}
+}
+
+// userAt finds the user information of a URL (RFC 3986 §3.2.1) if there is a password in it. All of it is taken: some write
+// their token in the user's place.
+func userAt(s string, i int) (from, to int) {
+	if !strings.HasPrefix(s[i:], "://") {
+		return 0, 0
+	}
+	from = i + len("://")
+	authority := s[from:endOf(s, from, func(b byte) bool { return strings.IndexByte("/?# \t\r\n\"'<>\\", b) < 0 })]
+	user := authority[:max(strings.LastIndexByte(authority, '@'), 0)]
+	if strings.IndexByte(user, ':') < 0 {
+		return 0, 0
+	}
+	return from, from + len(user)
 }
 
 // webTokenAt finds a JSON Web Token (RFC 7515, RFC 7516): base64url of an object, and at least one more part.

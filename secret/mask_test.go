@@ -60,6 +60,12 @@ func TestMask(t *testing.T) {
 		"letters that are not ASCII":     {"naïve ünicode=ß code=Kq7zWé✓ end", "naïve ünicode=ß code=[redacted] end"},
 		"an upper-case name":             {"CLIENT_SECRET=Kq7zW", "CLIENT_SECRET=[redacted]"},
 		"a name in a longer variable":    {"FORGEAUTH_FORGE_GITHUB_CLIENT_SECRET=Kq7zW", "FORGEAUTH_FORGE_GITHUB_CLIENT_SECRET=[redacted]"},
+		"a key's variable":               {"OAUTH_ENCRYPTION_KEY=Kq7zW", "OAUTH_ENCRYPTION_KEY=[redacted]"},
+		"a URL with a password":          {`dial "postgres://forgeauth:Kq7%2Fz@db:5432/x": refused`, `dial "postgres://[redacted]@db:5432/x": refused`},
+		"a URL with a token":             {"https://oauth2:Kq7zW@gitlab.com/a.git https://gho_abcdefgh:x@github.com", "https://[redacted]@gitlab.com/a.git https://[redacted]@github.com"},
+		"a URL with a user alone":        {"ssh://git@host:22/a postgres://forgeauth@db/x", "ssh://git@host:22/a postgres://forgeauth@db/x"},
+		"how to write a URL":             {"write postgres://<user>:<password>@<host>/x", "write postgres://<user>:<password>@<host>/x"},
+		"a URL with a port and an at":    {"https://h:8080/@user http://h:80?a=b@c ://", "https://h:8080/@user http://h:80?a=b@c ://"},
 		"a setup code":                   {"setup_code=Kq7zW", "setup_code=[redacted]"},
 		"the refused exchange of oauth2": {`oauth2: cannot fetch token: 400 Bad Request`, `oauth2: cannot fetch token: 400 Bad Request`},
 	} {
@@ -94,7 +100,7 @@ func FuzzMask(f *testing.F) {
 
 func TestMaskingHostileInputStaysLinear(t *testing.T) {
 	t.Parallel()
-	for _, part := range []string{"eyJ", "basic+", "bearer ", "code ", "__Host-", "a", "eyJ.", "code=[", "token\\", "gho_", `"code" : `} {
+	for _, part := range []string{"eyJ", "basic+", "bearer ", "code ", "__Host-", "a", "eyJ.", "code=[", "token\\", "gho_", `"code" : `, "://u:", "://@:"} {
 		// Quadratic work on a megabyte would outlast the test's own time limit, not a stop-watch.
 		_ = secret.Mask(strings.Repeat(part, 1<<20/len(part)))
 	}
