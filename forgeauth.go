@@ -292,14 +292,25 @@ func (s *Service) warnOfOwner(ctx context.Context) error {
 	return nil
 }
 
-// Close works off what is being written and closes the connections. The handler must not be in use any more.
+// Close works off what is being written and closes the connections, for as long as ctx allows. The handler must not be in use
+// any more. Who still reads the log keeps its connection until that is over, and then it is closed too.
 func (s *Service) Close(ctx context.Context) error {
 	var err error
 	if s.writer != nil {
 		err = s.writer.Close(ctx)
 	}
-	if s.pool != nil {
-		s.pool.Close()
+	if s.pool == nil {
+		return err
+	}
+	closed := make(chan struct{})
+	go func() {
+		s.pool.Close() // waits for connections that are in use
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		err = errors.Join(err, fmt.Errorf("close: connections to the database are still in use: %w", context.Cause(ctx)))
 	}
 	return err
 }

@@ -432,3 +432,23 @@ func TestALostKeyCostsTheTokensAndNothingElse(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A reader that does not come to its end keeps its connection, and nobody waiting.
+func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea")
+	s := h.open(t)
+	h.claim(t, "gitea")
+	for _, err := range s.Log().Read(t.Context(), events.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("close: %v", err)
+		}
+		break
+	}
+	closeService(t, s)
+}
