@@ -19,14 +19,15 @@ var ErrNoActiveForge = projections.ErrNoActiveForge
 
 type actorKey struct{}
 
-// WithActor names who acts in the methods of [Service], as the log will say it. Without it that is "program".
+// WithActor names who acts in the methods of [Service], as the log will say it: without control and invisible characters, at most
+// [forge.MaxStringLength] of them. Without it that is "program".
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
 func caller(ctx context.Context) commands.Caller {
-	actor, ok := ctx.Value(actorKey{}).(string)
-	if !ok || actor == "" {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	if actor = forge.CleanString(actor); actor == "" {
 		actor = "program"
 	}
 	return commands.Caller{Actor: actor}

@@ -21,6 +21,9 @@ import (
 func (c *Commands) DisconnectForge(ctx context.Context, caller Caller, forgeType string) ([]events.Event, error) {
 	caller = c.identified(caller)
 	connection, configured := c.policy.connections[forgeType]
+	if !configured && forge.ValidName(forgeType) != nil {
+		return nil, ErrUnknownConnection // nor was it ever, and not every text can be looked for
+	}
 	d := disconnectForge{forgeType: forgeType, configured: configured, connection: connection}
 	appended, err := c.append(ctx, caller, decision{
 		Streams: []events.Stream{events.TokenStream(forgeType), events.StreamActiveForge},

@@ -249,6 +249,11 @@ func TestDisconnecting(t *testing.T) {
 	if _, err := d.DisconnectForge(ctx, caller, "github"); !errors.Is(err, projections.ErrNotConnected) {
 		t.Errorf("again: %v", err)
 	}
+	for _, name := range []string{"", "nobody", "token/github", "\x00", "\xff"} {
+		if _, err := d.DisconnectForge(ctx, caller, name); !errors.Is(err, ErrUnknownConnection) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }
 
 func TestAReplacedTokenIsRevoked(t *testing.T) {
