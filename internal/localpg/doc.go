@@ -8,7 +8,7 @@
 //	lock         flock'd while a Start holds the cluster; holds the pid of that forgeauth
 //	data/        the cluster itself (PGDATA); exists only when initdb has finished
 //	init-*/      an initdb under way; left-overs are removed by the next Start
-//	run/         the Unix socket, unless its path would be too long for one
+//	run/         the Unix socket, unless its path would be too long for one or hold a comma
 //	socket-dir   names the directory of the socket where that is not run/
 //	server.log   what the server printed; rotated once to server.log.1 when a Start finds it large
 //
@@ -33,8 +33,8 @@
 // The server listens on no network address, only on a Unix socket of mode 0700 in a directory of mode 0700, and
 // trusts who reaches it. Only root and the account itself can, and both can read the data files anyway: a password
 // or a peer map would keep nobody out, would have to be stored beside the data, and peer needs an entry in
-// /etc/passwd for whoever connects. Where Dir is too deep for a socket path (107 bytes on Linux, 103 on macOS), the
-// socket lives in a fresh directory with a random name in the temporary directory: mkdir creates it with mode
+// /etc/passwd for whoever connects. Where Dir is too deep for a socket path (107 bytes on Linux, 103 on macOS), or has a
+// comma in its name, at which connection strings are split, the socket lives in a fresh directory with a random name in the temporary directory: mkdir creates it with mode
 // 0700 or fails, so nobody can have prepared it.
 //
 // # How it ends

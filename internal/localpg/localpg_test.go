@@ -159,20 +159,22 @@ func TestAnAbandonedEphemeralClusterIsRemovedByTheNext(t *testing.T) {
 	}
 }
 
-func TestALongPathGetsAShortSocket(t *testing.T) {
+func TestALongPathAndOneWithACommaGetASocketElsewhere(t *testing.T) {
 	t.Parallel()
 	needsPostgres(t)
-	dir := filepath.Join(reachable(t), strings.Repeat("long", 40), "postgres")
-	s := start(t, prepared(t, dir))
-	if strings.HasPrefix(s.SocketPath(), dir) || len(s.SocketPath()) > longestSocket() {
-		t.Errorf("the socket is %s", s.SocketPath())
-	}
-	if got := query(t, s.URL(), "SELECT 'reached'"); got != "reached" {
-		t.Errorf("got %q", got)
-	}
-	stop(t, s)
-	if _, err := os.Stat(s.socketDir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Stop left the directory of the socket: %v", err)
+	for _, name := range []string{strings.Repeat("long", 40), `with, "quotes" & 'more' ü`} {
+		dir := filepath.Join(reachable(t), name, "postgres")
+		s := start(t, prepared(t, dir))
+		if strings.HasPrefix(s.SocketPath(), dir) || len(s.SocketPath()) > longestSocket() {
+			t.Errorf("the socket is %s", s.SocketPath())
+		}
+		if got := query(t, s.URL(), "SELECT 'reached'"); got != "reached" {
+			t.Errorf("got %q", got)
+		}
+		stop(t, s)
+		if _, err := os.Stat(s.socketDir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("Stop left the directory of the socket: %v", err)
+		}
 	}
 }
 

@@ -23,13 +23,16 @@ func longestSocket() int {
 	return 103
 }
 
-// fits reports whether the socket and its lock file can be in dir.
-func fits(dir string) bool { return len(dir)+len("/"+socketName) <= longestSocket() }
+// fits reports whether the socket can be in dir: its path must not be too long, nor hold a comma, which separates hosts in a
+// connection string.
+func fits(dir string) bool {
+	return len(dir)+len("/"+socketName) <= longestSocket() && !strings.Contains(dir, ",")
+}
 
 const socketDirPattern = "forgeauth-pg-"
 
-// openSocketDir makes the directory of the socket: run/ within the directory, else, where the path would be too long,
-// a fresh one under the temporary directory, whose name the directory keeps so that the next Start can remove it.
+// openSocketDir makes the directory of the socket: run/ within the directory, else, where the path would not do, a fresh one
+// under the temporary directory, whose name the directory keeps so that the next Start can remove it.
 func (d *directory) openSocketDir(reaches func(dir string) error) (string, error) {
 	if dir := d.join(runName); fits(dir) {
 		return dir, d.mkdir(runName)
@@ -48,13 +51,13 @@ func (d *directory) openSocketDir(reaches func(dir string) error) (string, error
 		}
 		return dir, nil
 	}
-	return "", fmt.Errorf("localpg: find a place for the server's socket, whose path may have %d bytes: %w",
+	return "", fmt.Errorf("localpg: find a place for the server's socket, whose path may have %d bytes and no comma: %w",
 		longestSocket(), errors.Join(failures...))
 }
 
 func (d *directory) prepareSocketDir(dir string, reaches func(dir string) error) error {
 	if !fits(dir) {
-		return fmt.Errorf("%s is too long", dir)
+		return fmt.Errorf("%s is too long or has a comma", dir)
 	}
 	if d.as.become != nil {
 		if err := os.Lchown(dir, d.as.uid, d.as.gid); err != nil {
