@@ -119,6 +119,9 @@ func (c Config) choose(ctx context.Context, as account, cluster int) (Binaries, 
 		search = c.search
 	}
 	found := append(search(ctx, as), c.unpacked(ctx, as)...)
+	if ctx.Err() != nil { // whose end looks like programs that do not run
+		return Binaries{}, fmt.Errorf("localpg: look for Postgres: %w", context.Cause(ctx))
+	}
 	for _, b := range found {
 		if cluster == 0 || b.Major == cluster {
 			return b, nil

@@ -2,11 +2,14 @@ package localpg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
@@ -109,8 +112,11 @@ func (c Config) fetch(ctx context.Context, as account, major int) (Binaries, err
 	if found, err := inspect(ctx, as, postgres); err == nil {
 		return found, nil
 	}
+	if err := sweepFetches(cache); err != nil {
+		return Binaries{}, fmt.Errorf("localpg: remove an unfinished fetch: %w", err)
+	}
 	c.Logger.InfoContext(ctx, "no Postgres is installed, fetching one", "version", string(version), "into", cache)
-	work, err := os.MkdirTemp(cache, "fetch-")
+	work, err := os.MkdirTemp(cache, fetchPrefix)
 	if err != nil {
 		return Binaries{}, fmt.Errorf("localpg: make a folder for Postgres binaries: %w", err)
 	}
@@ -129,6 +135,20 @@ func (c Config) fetch(ctx context.Context, as account, major int) (Binaries, err
 		return Binaries{}, fmt.Errorf("localpg: keep Postgres binaries: %w", err)
 	}
 	return inspect(ctx, as, postgres)
+}
+
+// fetchPrefix starts the names of the folders in the cache in which archives are unpacked.
+const fetchPrefix = "fetch-"
+
+// sweepFetches removes what a fetch left that ended with its process. The cache's lock is held.
+func sweepFetches(cache string) error {
+	entries, err := os.ReadDir(cache)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), fetchPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(cache, entry.Name())))
+		}
+	}
+	return err
 }
 
 // unpack has the library fetch an archive, check its SHA-256 where the repository has one, and unpack it into a
@@ -155,7 +175,10 @@ func (c Config) unpack(ctx context.Context, version embeddedpostgres.PostgresVer
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		failure = embeddedpostgres.NewDatabase(config).Start()
+		database := embeddedpostgres.NewDatabase(config)
+		failure = database.Start()
+		removeLibraryLogs()
+		runtime.KeepAlive(database) // its log is open until now, and known by that
 	}()
 	select {
 	case <-ended:
@@ -170,6 +193,29 @@ func (c Config) unpack(ctx context.Context, version embeddedpostgres.PostgresVer
 			_ = os.RemoveAll(work)
 		}()
 		return "", fmt.Errorf("localpg: fetch Postgres %s: %w", version, ctx.Err())
+	}
+}
+
+// removeLibraryLogs removes the file that the library makes in the temporary directory for what a server of its own would print, and
+// forgets. Other programs use the library too: ours are those that this process has open.
+func removeLibraryLogs() {
+	logs, err := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
+	if err != nil || len(logs) == 0 {
+		return
+	}
+	const descriptors = "/dev/fd"
+	open, err := os.ReadDir(descriptors)
+	if err != nil {
+		return
+	}
+	for _, log := range logs {
+		info, err := os.Lstat(log)
+		if err == nil && slices.ContainsFunc(open, func(entry fs.DirEntry) bool {
+			ours, err := os.Stat(filepath.Join(descriptors, entry.Name()))
+			return err == nil && os.SameFile(info, ours)
+		}) {
+			_ = os.Remove(log)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // pack makes an archive as the repository has them, of the installed binaries: a zip that holds a .txz with bin/, here
@@ -24,13 +27,13 @@ func pack(t *testing.T, binaries Binaries) []byte {
 	t.Helper()
 	for _, tool := range []string{"tar", "xz"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("packing an archive takes %s: %v", tool, err)
+			missing(t, fmt.Errorf("packing an archive takes %s: %w", tool, err))
 		}
 	}
 	folder := func(of string) string {
 		output, err := exec.CommandContext(t.Context(), filepath.Join(binaries.Dir, "pg_config"), of).Output()
 		if err != nil {
-			t.Skipf("where Postgres has its files takes pg_config: %v", err)
+			missing(t, fmt.Errorf("where Postgres has its files takes pg_config: %w", err))
 		}
 		return strings.TrimPrefix(strings.TrimSpace(string(output)), "/")
 	}
@@ -184,5 +187,47 @@ func TestACacheThatOthersCanWriteToIsNotUsed(t *testing.T) {
 	_, err := Start(t.Context(), Config{Dir: filepath.Join(base, "postgres"), CacheDir: cache, search: nothingInstalled})
 	if err == nil || !strings.Contains(err.Error(), "only its owner") {
 		t.Errorf("got %v, want a refusal of the cache", err)
+	}
+}
+
+func TestAFetchRemovesWhatItAndTheOneBeforeLeft(t *testing.T) {
+	temporary, base := reachable(t), reachable(t)
+	t.Setenv("TMPDIR", temporary)
+	cache := filepath.Join(base, "cache")
+	foreign := filepath.Join(temporary, "embedded_postgres_log1") // of another program with that library
+	if err := errors.Join(os.MkdirAll(filepath.Join(cache, fetchPrefix+"1", "archive"), 0o755), os.WriteFile(foreign, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), Config{
+		Dir: filepath.Join(base, "postgres"), CacheDir: cache, Repository: "http://127.0.0.1:1", search: nothingInstalled,
+	})
+	if !errors.Is(err, ErrNoBinaries) {
+		t.Errorf("got %v, want ErrNoBinaries", err)
+	}
+	for pattern, want := range map[string][]string{
+		filepath.Join(cache, "*"): {filepath.Join(cache, lockName)}, filepath.Join(temporary, "*"): {foreign},
+	} {
+		left, err := filepath.Glob(pattern)
+		if diff := cmp.Diff(want, left); err != nil || diff != "" {
+			t.Errorf("left behind (-want +got): %v\n%s", err, diff)
+		}
+	}
+}
+
+func TestAStartThatIsGivenUpFetchesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	base := reachable(t)
+	cache := filepath.Join(base, "cache")
+	_, err := Start(ctx, Config{
+		Dir: filepath.Join(base, "postgres"), CacheDir: cache, Repository: "http://127.0.0.1:1",
+		search: func(context.Context, account) []Binaries { cancel(); return nil }, // none of them ran to its end
+	})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrNoBinaries) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if _, err := os.Stat(cache); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a fetch was begun: %v", err)
 	}
 }
