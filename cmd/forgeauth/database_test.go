@@ -199,6 +199,19 @@ func TestVerifyNamesDifferencesAndRepairsThem(t *testing.T) {
 	run(t, environ, "verify").expect(t, exitOK, "equal the fold", "")
 }
 
+func TestCommandsThatNeedNoKeyTakeNoNoticeOfAWrongOne(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Migrated(t, migrations.Up)
+	run(t, configured("DATABASE_URL="+db.URL), "setup-code").expect(t, exitOK, "Setup code", "") // the key is this database's from now on
+	claim(t, db.URL, "7", "42")
+	environ := configured("DATABASE_URL="+db.URL, "OAUTH_ENCRYPTION_KEY=another-key-that-was-never-this-database's")
+	run(t, environ, "recover").expect(t, exitFailure, "", "is not the key that this database was sealed under")
+	run(t, environ, "verify").expect(t, exitOK, "equal the fold", "")
+	run(t, environ, "accounts", "list").expect(t, exitOK, "gitea:42", "")
+	run(t, environ, "accounts", "remove", "gitea:7").expect(t, exitOK, "gitea:7 may no longer sign in", "")
+	run(t, environ, "connections", "list").expect(t, exitOK, "gitea", "")
+}
+
 func TestAnInterruptedCommandExitsWith130(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Migrated(t, migrations.Up)

@@ -103,8 +103,8 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	var printed bytes.Buffer
 	p := &program{err: &printed}
-	p.printError(errors.Join(errors.New("first"), errors.New("second: gho_16C7e42F292c6912E7710c838347Ae178B4a")))
-	if got, want := printed.String(), "forgeauth: first; second: gho_[redacted]\n"; got != want {
+	p.printError(errors.Join(errors.New("these:\n\tfirst"), errors.New("second: gho_16C7e42F292c6912E7710c838347Ae178B4a")))
+	if got, want := printed.String(), "forgeauth: these: first; second: gho_[redacted]\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
