@@ -18,8 +18,9 @@ func (p *program) accountsCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "accounts",
 		Short: "List and remove the accounts that may sign in",
-		Long: `The accounts that may sign in are the one that claimed the deployment, those linked from within a session, and those let
-in by a recovery code. Where FORGEAUTH_OPERATORS is set, that list decides instead.
+		Long: `The accounts that may sign in are the one that claimed the deployment, those
+linked from within a session, and those let in by a recovery code. Where
+FORGEAUTH_OPERATORS is set, that list decides instead.
 
 These need the database and no encryption key; serve may be running.`,
 		Args: cobra.NoArgs,
@@ -111,11 +112,13 @@ func (p *program) accountsRemoveCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "remove FORGE:ACCOUNT_ID",
 		Short: "Take an account out and end its sessions",
-		Long: `Takes an account out of those that may sign in and ends its sessions, at once and for every running serve. Its forge stays
-connected: disconnect that to drop the token. An account that FORGEAUTH_OPERATORS names goes on signing in until it is
-taken out there too.
+		Long: `Takes an account out of those that may sign in and ends its sessions, at once
+and for every running serve. Its forge stays connected: disconnect that to drop
+the token. An account that FORGEAUTH_OPERATORS names goes on signing in until it
+is taken out there too.
 
-Asks before it removes the last account, after which only ` + "`forgeauth recover`" + ` lets somebody in.`,
+Asks before it removes the last account, after which only ` + "`forgeauth recover`" + `
+lets somebody in.`,
 		Example: `  forgeauth accounts remove github:583231
   forgeauth accounts remove gitlab-work:42 --yes`,
 		Args: cobra.ExactArgs(1),

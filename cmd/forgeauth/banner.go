@@ -36,10 +36,11 @@ func (p *program) printBanner(ctx context.Context, d *deployment, e forgeauth.En
 	case e.Config.Operators != nil:
 		line("Sign-in", fmt.Sprintf("FORGEAUTH_OPERATORS decides (%d)", len(e.Config.Operators)))
 	case needed && code.IsZero():
-		line("Setup code", "printed before and good until "+moment(expires)+"; `forgeauth setup-code` prints another")
+		line("Setup code", "printed before and good until "+moment(expires))
+		line("", "`forgeauth setup-code` prints another")
 	case needed:
 		line("Setup code", code.Reveal())
-		line("", "nobody owns this deployment yet: enter the code there before "+moment(expires))
+		line("", "enter it there before "+moment(expires)+": nobody owns this yet")
 	default:
 		line("Sign-in", "the accounts that `forgeauth accounts list` names")
 	}

@@ -16,7 +16,8 @@ func (p *program) connectionsCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "connections",
 		Short: "List the configured forges, and rebind one that has moved",
-		Long: `A connection is a forge as the environment configures it: see ` + "`forgeauth help environment`" + `.
+		Long: `A connection is a forge as the environment configures it: see
+` + "`forgeauth help environment`" + `.
 
 These need the database and no encryption key; serve may be running.`,
 		Args: cobra.NoArgs,
@@ -85,23 +86,27 @@ func (p *program) connectionsRebindCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "rebind NAME",
 		Short: "Accept that a connection's base URL has changed",
-		Long: `A connection whose base URL differs from its history keeps serve from starting: its accounts and its token belong to another
-forge, or to one that has moved. Rebinding says which.
+		Long: `A connection whose base URL differs from its history keeps serve from starting:
+its accounts and its token belong to another forge, or to one that has moved.
+Rebinding says which.
 
-Without --keep-accounts it is another forge: the token is dropped without being sent anywhere, and the accounts of the former
-base URL can no longer sign in. With --keep-accounts it is the same forge at a new address, whose account ids mean the same
-people: they stay, and sign in anew.
+Without --keep-accounts it is another forge: the token is dropped without being
+sent anywhere, and the accounts of the former base URL can no longer sign in.
+With --keep-accounts it is the same forge at a new address, whose account ids
+mean the same people: they stay, and sign in anew.
 
-Asks before it does so. It changes nothing where the configuration agrees with the history.`,
-		Example: `  FORGEAUTH_FORGE_GITEA_BASE_URL=https://new.example.org forgeauth connections rebind gitea --keep-accounts`,
-		Args:    cobra.ExactArgs(1),
+Asks before it does so. It changes nothing where the configuration agrees with
+the history.`,
+		Example: `  FORGEAUTH_FORGE_GITEA_BASE_URL=https://new.example.org \
+    forgeauth connections rebind gitea --keep-accounts`,
+		Args: cobra.ExactArgs(1),
 		RunE: p.action(func(ctx context.Context, args []string) error {
 			return p.maintain(ctx, forgeauth.Maintaining, func(service *forgeauth.Service, _ forgeauth.Environment) error {
 				return p.rebind(ctx, service.Commands(), args[0], keepAccounts, yes, asJSON)
 			})
 		}),
 	}
-	command.Flags().BoolVar(&keepAccounts, "keep-accounts", false, "it is the same forge, moved: its accounts may go on signing in")
+	command.Flags().BoolVar(&keepAccounts, "keep-accounts", false, "it is the same forge, moved: its accounts stay")
 	confirmFlag(command, &yes)
 	jsonFlag(command, &asJSON)
 	return command

@@ -39,25 +39,29 @@ func (p *program) demoCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Show everything, with no account and no set-up",
-		Long: `Runs forgeauth with a Postgres in a temporary directory and two stand-in forges on loopback, and lets a scripted operator
-go through the whole story over HTTP: claim the deployment, sign in, switch, disconnect, sign in again. Each line says
-what was done and which events of the log that wrote; each was checked. Then it stays up, and prints where you can click
-through the same, until Ctrl-C removes all of it.
+		Long: `Runs forgeauth with a Postgres in a temporary directory and two stand-in forges
+on loopback, and lets a scripted operator go through the whole story over HTTP:
+claim the deployment, sign in, switch, disconnect, sign in again. Each line says
+what was done and which events of the log that wrote; each was checked. Then it
+stays up, and prints where you can click through the same, until Ctrl-C removes
+all of it.
 
-With DATABASE_URL naming an empty database the demo migrates and uses that one, and leaves its history there. Of the other
-settings it heeds only those of logs.
+With DATABASE_URL naming an empty database the demo migrates and uses that one,
+and leaves its history there. Of the other settings it heeds only those of logs.
 
-Exits with 0 if everything held and with 1 at the first step that did not, having printed what was expected and what came
-instead.`,
+Exits with 0 if everything held and with 1 at the first step that did not,
+having printed what was expected and what came instead.`,
 		Example: `  forgeauth demo
   forgeauth demo --exit
-  forgeauth demo --exit --json | jq -c 'select(.type == "step") | [.step, .events[].type]'
-  createdb story && DATABASE_URL=postgres:///story forgeauth demo --exit && DATABASE_URL=postgres:///story forgeauth verify`,
+  forgeauth demo --exit --json |
+    jq -c 'select(.type == "step") | [.step, .events[].type]'
+  createdb story && export DATABASE_URL=postgres:///story
+  forgeauth demo --exit && forgeauth verify`,
 		Args: cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error { return p.demo(ctx, o) }),
 	}
 	command.Flags().BoolVar(&o.exit, "exit", false, "end after the script instead of staying up")
-	command.Flags().StringVar(&o.listen, "listen", "", "loopback address and port to serve on (default "+forgeauth.DefaultListen+", or any port if that is taken)")
+	command.Flags().StringVar(&o.listen, "listen", "", "loopback address and port to serve on\n(default "+forgeauth.DefaultListen+", or any port if that is taken)")
 	command.Flags().BoolVar(&o.json, "json", false, "print one JSON object per line")
 	return command
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,13 +30,17 @@ func (p *program) demoOutput(o demoOptions) demoOutput {
 		name, value, _ := strings.Cut(entry, "=")
 		return name == "NO_COLOR" && value != "" || entry == "TERM=dumb"
 	})
-	return demoText{p.out, p.interactive && !noColor}
+	return demoText{p.out, p.interactive && !noColor, cmp.Or(p.columns, widestStep)}
 }
 
-// demoText is for people: at most a hundred columns.
+// widestStep is more columns than any step has that holds.
+const widestStep = 100
+
+// demoText is for people.
 type demoText struct {
 	out      io.Writer
 	coloured bool
+	columns  int // steps go on in the next line, below where they began to
 }
 
 // ink is a way to print, as a parameter of SGR (ECMA-48 §8.3.117).
@@ -74,7 +79,7 @@ func (t demoText) begin(d *demoHouse) error {
 		return strings.TrimRight("  "+t.paint(dim, pad(name, 12))+pad(what, 22)+t.paint(cyan, where), " ")
 	}
 	return t.print("",
-		"  "+t.paint(bold, "forgeauth demo")+t.paint(dim, " — no account, no set-up; the rest is real: HTTP, OAuth, Postgres"),
+		"  "+t.paint(bold, "forgeauth demo")+t.paint(dim, " — no account, no set-up; HTTP, OAuth and Postgres are real"),
 		"",
 		line("forgeauth", "over real HTTP", d.origin),
 		line("forge A", "github, a stand-in", d.a.connection.BaseURL),
@@ -83,8 +88,9 @@ func (t demoText) begin(d *demoHouse) error {
 		"")
 }
 
-// The columns of a step: what it does, and from there what it wrote or saw.
+// The columns of a step: its mark, what it does, and from there what it wrote or saw.
 const (
+	markWidth      = 4
 	doesWidth      = 33
 	positionsWidth = 7
 )
@@ -94,15 +100,29 @@ func (t demoText) step(s played) error {
 	if s.unmet != nil {
 		mark, does = t.paint(red, "✗"), t.paint(bold, does)
 	}
-	if len(s.events) == 0 {
-		does += " " + t.paint(dim, pad("·", positionsWidth)+s.saw)
-	} else {
-		does += " " + t.paint(cyan, pad(positionRange(s.events), positionsWidth)) + listed(typesOf(s.events))
+	positions, result, as := t.paint(dim, pad("·", positionsWidth)), s.saw, dim
+	if len(s.events) > 0 {
+		positions, result, as = t.paint(cyan, pad(positionRange(s.events), positionsWidth)), listed(typesOf(s.events)), plain
 	}
-	if s.unmet == nil {
-		return t.print("  " + mark + " " + does)
+	lines := t.hang("  "+mark+" "+does+" "+positions, markWidth+doesWidth+1+positionsWidth, as, result)
+	if s.unmet != nil {
+		const what = "      expected  "
+		lines = append(lines, t.hang(what, len(what), plain, s.unmet.expected)...)
+		lines = append(lines, t.hang("      got       ", len(what), plain, s.unmet.got)...)
+		lines = append(lines, "")
 	}
-	return t.print("  "+mark+" "+does, "      expected  "+s.unmet.expected, "      got       "+s.unmet.got, "")
+	return t.print(lines...)
+}
+
+// hang returns the lines of a text that begins after a head of so many columns and goes on below that.
+func (t demoText) hang(head string, columns int, as ink, text string) []string {
+	const narrowest = 20
+	lines := fold(text, max(narrowest, t.columns-columns))
+	for i, line := range lines {
+		lines[i] = strings.Repeat(" ", columns) + t.paint(as, line)
+	}
+	lines[0] = head + strings.TrimLeft(lines[0], " ")
+	return lines
 }
 
 // positionRange names the positions of events that follow each other: #3, #5–9.
@@ -122,18 +142,20 @@ func (t demoText) stay(d *demoHouse) error {
 	title := func(f standIn) string { return t.paint(bold, "Sign in with "+f.title) }
 	lasts := "Ctrl-C ends it and removes everything."
 	if d.lasting {
-		lasts = "Ctrl-C ends it. The history stays in the database; `forgeauth verify` reads it without a key."
+		lasts = "Ctrl-C ends it. The history stays in the database, and `forgeauth verify`\n  reads it without a key."
 	}
 	return t.print(
 		"  It stays up, for you to click through the same:",
 		"",
 		"      "+t.paint(cyan, d.origin+"/login"),
 		"",
-		"  · The deployment is claimed, so no setup code is asked any more: it belongs to the account",
-		"    "+t.paint(bold, demoOperator)+", at both forges. Choose "+title(d.a)+" or "+t.paint(bold, d.b.title)+", and there",
-		"    "+t.paint(bold, "Continue as "+demoOperator)+". No password is asked: the forges are stand-ins.",
-		"  · The forges remember the consent that the script gave, as real ones do. "+t.paint(bold, demoVisitor)+" is asked",
-		"    for it, and then turned away: this deployment does not know that account.",
+		"  · The deployment is claimed, so no setup code is asked any more: it belongs",
+		"    to the account "+t.paint(bold, demoOperator)+", at both forges. Choose "+title(d.a)+" or",
+		"    "+t.paint(bold, d.b.title)+", and there "+t.paint(bold, "Continue as "+demoOperator)+". No password is asked: the forges",
+		"    are stand-ins.",
+		"  · The forges remember the consent that the script gave, as real ones do.",
+		"    "+t.paint(bold, demoVisitor)+" is asked for it, and then turned away: this deployment does not",
+		"    know that account.",
 		"",
 		"  "+lasts,
 		"")

@@ -91,11 +91,11 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	assertNothingLeft(t, dir)
 }
 
-// assertFits holds the demo to a hundred columns and, where no terminal sees it, plain text.
+// assertFits holds the demo to its columns and, where no terminal sees it, plain text.
 func assertFits(t *testing.T, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {
-		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > 100 {
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > widestStep {
 			t.Errorf("a line has %d columns: %s", width, line)
 		}
 	}
@@ -451,5 +451,31 @@ func TestDemoIsColouredForTerminalsOnly(t *testing.T) {
 			bare := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(out.String(), "")
 			golden(t, "demo/steps.golden", bare)
 		})
+	}
+}
+
+func TestDemoGoesOnBelowWhereATerminalIsNarrow(t *testing.T) {
+	t.Parallel()
+	written := []events.Event{{Record: events.Record{Position: 14}}, {Record: events.Record{Position: 17}}}
+	for i, name := range []string{"TokenIssuedAndMore", "SessionStartedAfterThat"} {
+		written[i].Type = name
+	}
+	p, out := demoProgram()
+	p.interactive, p.columns = true, 80
+	for _, s := range []played{
+		{does: "writes", events: written},
+		{does: "sees", saw: "more than fits into what is left of a line of eighty columns"},
+		{does: "fails", unmet: &unmetError{expected: strings.Repeat("that ", 20), got: "this"}},
+	} {
+		if err := p.demoOutput(demoOptions{}).step(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bare := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(out.String(), "")
+	golden(t, "demo/narrow.golden", bare)
+	for line := range strings.Lines(bare) {
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > p.columns {
+			t.Errorf("a line has %d columns: %s", width, line)
+		}
 	}
 }

@@ -31,10 +31,12 @@ func (p *program) healthcheckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask the running service whether it is ready",
-		Long: `Asks GET /readyz of the serve that listens on FORGEAUTH_LISTEN on this machine, and waits for 3 seconds at most. Exits with 0
-when it is ready and with 1 when it is not or does not answer; standard error then names the checks that failed.
+		Long: `Asks GET /readyz of the serve that listens on FORGEAUTH_LISTEN on this machine,
+and waits for 3 seconds at most. Exits with 0 when it is ready and with 1 when
+it is not or does not answer; standard error then names the checks that failed.
 
-It needs neither the database nor a key, and reads no other setting. The container image uses it for its health check.`,
+It needs neither the database nor a key, and reads no other setting. The
+container image uses it for its health check.`,
 		Example: `  forgeauth healthcheck
   docker compose exec forgeauth forgeauth healthcheck --json`,
 		Args: cobra.NoArgs,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,8 +16,11 @@ func main() {
 		environ: os.Environ(),
 		in:      os.Stdin, out: os.Stdout, err: os.Stderr,
 		canAsk:      isTerminal(os.Stdin) && isTerminal(os.Stderr),
-		canAnimate:  isTerminal(os.Stderr),
+		canAnimate:  isTerminal(os.Stderr) && os.Getenv("TERM") != "dumb",
 		interactive: isTerminal(os.Stdout),
+	}
+	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		p.columns = width
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -24,6 +28,9 @@ func main() {
 	go func() {
 		<-signals
 		cancel()
+		if isTerminal(os.Stderr) {
+			_, _ = fmt.Fprintln(os.Stderr) // below the ^C, and what else stands in that line
+		}
 		p.note("shutting down; once more ends it at once")
 		<-signals
 		os.Exit(int(exitInterrupted))

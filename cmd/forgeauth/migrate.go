@@ -17,15 +17,18 @@ func (p *program) migrateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database's schema up to date",
-		Long: `Applies the migrations that the database lacks, one transaction each, and prints the schema version before and after.
-Several at once wait for each other. Run it as the role that is to own the tables; it needs DATABASE_URL and no other
+		Long: `Applies the migrations that the database lacks, one transaction each, and prints
+the schema version before and after. Several at once wait for each other. Run it
+as the role that is to own the tables; it needs DATABASE_URL and no other
 setting. With the embedded Postgres serve migrates by itself.
 
---runtime-role gives another role exactly what serve needs on these tables, and takes from it whatever more it had
-there: it reads and appends the log and can neither change nor remove what is in it. The role must exist, with LOGIN.
-Repeat it with each migration.`,
+--runtime-role gives another role exactly what serve needs on these tables, and
+takes from it whatever more it had there: it reads and appends the log and can
+neither change nor remove what is in it. The role must exist, with LOGIN. Repeat
+it with each migration.`,
 		Example: `  DATABASE_URL=postgres://forgeauth_owner@db/forgeauth forgeauth migrate
-  DATABASE_URL_FILE=/run/secrets/owner_url forgeauth migrate --runtime-role forgeauth_run`,
+  DATABASE_URL_FILE=/run/secrets/owner_url \
+    forgeauth migrate --runtime-role forgeauth_run`,
 		Args: cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error { return p.migrate(ctx, role) }),
 	}

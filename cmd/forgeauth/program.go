@@ -20,8 +20,9 @@ type program struct {
 	out, err io.Writer
 
 	canAsk      bool // standard input and error are terminals: somebody can answer a question
-	canAnimate  bool // standard error is a terminal: a progress bar is seen
+	canAnimate  bool // standard error is a terminal that can: a progress bar is seen
 	interactive bool // standard output is a terminal
+	columns     int  // of that terminal, 0 where it is none
 
 	// started says that a command was found and its flags and arguments were good: errors are failures from then on, and
 	// wrong usage before.

@@ -33,16 +33,21 @@ func (p *program) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
-		Long: `Serves sign-in, sessions and the API until it is told to end by Ctrl-C or SIGTERM; a second one ends it at once.
+		Long: `Serves sign-in, sessions and the API until it is told to end by Ctrl-C or
+SIGTERM; a second one ends it at once.
 
-OAUTH_ENCRYPTION_KEY is required. Without DATABASE_URL it runs a Postgres of its own, in FORGEAUTH_DATA_DIR, on a socket that
-only this user can reach, and migrates it by itself. With DATABASE_URL it checks the schema and leaves migrating to
-` + "`forgeauth migrate`" + `; let it connect as a role that owns no table (--runtime-role there).
+OAUTH_ENCRYPTION_KEY is required. Without DATABASE_URL it runs a Postgres of its
+own, in FORGEAUTH_DATA_DIR, on a socket that only this user can reach, and
+migrates it by itself. With DATABASE_URL it checks the schema and leaves
+migrating to ` + "`forgeauth migrate`" + `; let it connect as a role that owns no table
+(--runtime-role there).
 
-At the start it prints the callback URL of every forge, to be registered there exactly, and a setup code as long as nobody
-owns the deployment. That goes to standard output, logs go to standard error.`,
+At the start it prints the callback URL of every forge, to be registered there
+exactly, and a setup code as long as nobody owns the deployment. That goes to
+standard output, logs go to standard error.`,
 		Example: `  OAUTH_ENCRYPTION_KEY_FILE=/etc/forgeauth/key forgeauth serve
-  FORGEAUTH_LISTEN=:8080 FORGEAUTH_PUBLIC_URL=https://auth.example.org forgeauth serve`,
+  FORGEAUTH_LISTEN=:8080 FORGEAUTH_PUBLIC_URL=https://auth.example.org \
+    forgeauth serve`,
 		Args: cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error {
 			err := p.serve(ctx)

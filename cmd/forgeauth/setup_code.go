@@ -15,10 +15,12 @@ func (p *program) setupCodeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "setup-code",
 		Short: "Print a new code that claims this deployment",
-		Long: `While nobody owns this deployment, the first account to sign in needs a setup code. This prints a new one, good for an
-hour, in the place of the one before. Only a keyed hash of it is stored, so it cannot be shown again.
+		Long: `While nobody owns this deployment, the first account to sign in needs a setup
+code. This prints a new one, good for an hour, in the place of the one before.
+Only a keyed hash of it is stored, so it cannot be shown again.
 
-It needs the database and OAUTH_ENCRYPTION_KEY, the same as serve's; serve may be running.`,
+It needs the database and OAUTH_ENCRYPTION_KEY, the same as serve's; serve may
+be running.`,
 		Example: `  forgeauth setup-code
   docker compose exec forgeauth forgeauth setup-code`,
 		Args: cobra.NoArgs,
@@ -41,10 +43,12 @@ func (p *program) recoverCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "recover",
 		Short: "Print a one-time code that lets one more account in",
-		Long: `For whoever has the database but no account that can sign in any more. Prints a code, good once and for an hour, that is
-entered at /login and lets one account in that was unknown before. The log keeps the fact that this was done.
+		Long: `For whoever has the database but no account that can sign in any more. Prints a
+code, good once and for an hour, that is entered at /login and lets one account
+in that was unknown before. The log keeps the fact that this was done.
 
-It needs the database and OAUTH_ENCRYPTION_KEY, the same as serve's; serve may be running.`,
+It needs the database and OAUTH_ENCRYPTION_KEY, the same as serve's; serve may
+be running.`,
 		Example: `  forgeauth recover`,
 		Args:    cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error {

@@ -16,18 +16,20 @@ func (p *program) verifyCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that the tables say what the log says",
-		Long: `Folds the whole log and compares the result with the tables, row by row and column by column. Nobody has to wait
-meanwhile, and serve may be running. Differences are named by table, key and column; sealed columns stay sealed.
+		Long: `Folds the whole log and compares the result with the tables, row by row and
+column by column. Nobody has to wait meanwhile, and serve may be running.
+Differences are named by table, key and column; sealed columns stay sealed.
 
-Exits with 0 if there is no difference or --repair has written it away, with 3 if there are differences, and with 1 if the
-log itself cannot be read. It needs no encryption key.`,
+Exits with 0 if there is no difference or --repair has written it away, with 3
+if there are differences, and with 1 if the log itself cannot be read. It needs
+no encryption key.`,
 		Example: `  forgeauth verify
   forgeauth verify --json | jq '.differences[].table'
   forgeauth verify --repair`,
 		Args: cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error { return p.verify(ctx, repair, asJSON) }),
 	}
-	command.Flags().BoolVar(&repair, "repair", false, "write the rows that differ, so that the tables equal the fold of the log")
+	command.Flags().BoolVar(&repair, "repair", false, "write the rows that differ, so that the tables equal the log")
 	jsonFlag(command, &asJSON)
 	return command
 }
