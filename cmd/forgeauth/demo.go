@@ -188,9 +188,9 @@ func (p *program) openDemo(ctx context.Context, o demoOptions, e forgeauth.Envir
 	if !d.lasting {
 		// Not the demo's logger: that a download takes its time is worth a line.
 		e.LogLevel = min(e.LogLevel, slog.LevelInfo)
-		d.deployment.postgres, err = localpg.Start(ctx, localpg.Config{Ephemeral: true, Logger: p.logger(e)})
+		d.deployment.postgres, err = p.startPostgres(ctx, localpg.Config{Ephemeral: true, Logger: p.logger(e)})
 		if err != nil {
-			return nil, fmt.Errorf("start the embedded Postgres: %w", err)
+			return nil, err
 		}
 		e.Config.DatabaseURL = secret.New(d.deployment.postgres.URL())
 	}

@@ -74,6 +74,21 @@ func TestProgressIsDrawnForTerminalsOnly(t *testing.T) {
 	}
 }
 
+func TestWaitingIsDrawnForTerminalsOnlyAndRemoved(t *testing.T) {
+	t.Parallel()
+	for _, canAnimate := range []bool{true, false} {
+		var drawn bytes.Buffer
+		p := &program{err: &drawn, canAnimate: canAnimate}
+		p.waiting("fetching Postgres")()
+		if strings.Contains(drawn.String(), "fetching Postgres") != canAnimate {
+			t.Errorf("with a terminal: %t; drawn: %q", canAnimate, drawn.String())
+		}
+		if left := drawn.String()[strings.LastIndex(drawn.String(), "\r")+1:]; left != "" {
+			t.Errorf("left in the line: %q", left)
+		}
+	}
+}
+
 func TestExitCodesAreConstant(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -39,7 +39,7 @@ func (p *program) reach(ctx context.Context, e forgeauth.Environment, logger *sl
 		return "", nil, fmt.Errorf("there is no database in %s yet: run `forgeauth serve` first, or set DATABASE_URL or FORGEAUTH_DATA_DIR "+
 			"to where it is", e.DataDir)
 	}
-	server, err := startPostgres(ctx, e.DataDir, logger)
+	server, err := p.startPostgres(ctx, localpg.Config{Dir: e.DataDir, Logger: logger})
 	if _, inUse := errors.AsType[*localpg.InUseError](err); inUse {
 		url, err := localpg.Running(e.DataDir)
 		if err != nil {
@@ -54,11 +54,12 @@ func (p *program) reach(ctx context.Context, e forgeauth.Environment, logger *sl
 }
 
 // startPostgres runs the embedded cluster.
-func startPostgres(ctx context.Context, dir string, logger *slog.Logger) (*localpg.Server, error) {
-	server, err := localpg.Start(ctx, localpg.Config{Dir: dir, Logger: logger})
+func (p *program) startPostgres(ctx context.Context, c localpg.Config) (*localpg.Server, error) {
+	c.Fetching = func() func() { return p.waiting("fetching Postgres") }
+	server, err := localpg.Start(ctx, c)
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("start the embedded Postgres in %s: %w: set FORGEAUTH_DATA_DIR to a folder that this user may write to", dir, err)
+	case errors.Is(err, fs.ErrPermission) && c.Dir != "":
+		return nil, fmt.Errorf("start the embedded Postgres in %s: %w: set FORGEAUTH_DATA_DIR to a folder that this user may write to", c.Dir, err)
 	case err != nil:
 		return nil, fmt.Errorf("start the embedded Postgres: %w", err)
 	}

@@ -94,7 +94,7 @@ func (p *program) open(ctx context.Context, e forgeauth.Environment, logger *slo
 	config := e.Config
 	config.Logger = logger
 	if config.DatabaseURL.IsZero() {
-		if d.postgres, err = startPostgres(ctx, e.DataDir, logger); err != nil {
+		if d.postgres, err = p.startPostgres(ctx, localpg.Config{Dir: e.DataDir, Logger: logger}); err != nil {
 			return nil, err
 		}
 		config.DatabaseURL, config.MigrateOnOpen = secret.New(d.postgres.URL()), true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/forgeauth/forgeauth"
@@ -80,22 +79,4 @@ func (p *program) printReport(report projections.Report, asJSON bool) error {
 		p.printf("\n%d differences to the log up to position %d: `forgeauth verify --repair` writes them away\n", len(report.Differences), report.Through)
 	}
 	return nil
-}
-
-// progress returns a function that draws a bar on standard error, and one that removes it. Where no terminal sees it, both
-// do nothing.
-func (p *program) progress(doing string) (report func(done, total int64), finish func()) {
-	if !p.canAnimate {
-		return nil, func() {}
-	}
-	bar := progressbar.NewOptions64(-1,
-		progressbar.OptionSetWriter(p.err), progressbar.OptionSetDescription(doing), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish(), progressbar.OptionEnableColorCodes(false), progressbar.OptionSetWidth(30))
-	report = func(done, total int64) {
-		if bar.GetMax64() != total {
-			bar.ChangeMax64(total)
-		}
-		_ = bar.Set64(done) // what a bar cannot draw is nobody's failure
-	}
-	return report, func() { _ = bar.Finish() }
 }

@@ -120,7 +120,12 @@ func (c Config) fetch(ctx context.Context, as account, major int) (Binaries, err
 	if err != nil {
 		return Binaries{}, fmt.Errorf("localpg: make a folder for Postgres binaries: %w", err)
 	}
+	ended := func() {}
+	if c.Fetching != nil {
+		ended = c.Fetching()
+	}
 	unpacked, err := c.unpack(ctx, version, work)
+	ended()
 	if err != nil {
 		return Binaries{}, err
 	}

@@ -100,8 +100,10 @@ func TestFetchedBinariesServeWhereNoneAreInstalled(t *testing.T) {
 	jar := pack(t, binaries)
 	url, fetches := repository(t, jar, checksumOf(jar))
 	cache := filepath.Join(reachable(t), "cache")
+	var begun, ended atomic.Int32
 	fetching := Config{
 		CacheDir: cache, Repository: url, FetchMajor: binaries.Major, search: nothingInstalled,
+		Fetching: func() func() { begun.Add(1); return func() { ended.Add(1) } },
 	}
 	existing := prepared(t, "").initdb
 	// Both want the archive at the same time; one fetches it.
@@ -139,6 +141,9 @@ func TestFetchedBinariesServeWhereNoneAreInstalled(t *testing.T) {
 	}
 	if got := fetches.Load(); got != 1 {
 		t.Errorf("%d fetches, want 1", got)
+	}
+	if begun.Load() != 1 || ended.Load() != 1 {
+		t.Errorf("heard of %d fetches that begin and %d that end, want 1 of each", begun.Load(), ended.Load())
 	}
 	// Later starts find it without the repository.
 	fetching.Repository = "http://127.0.0.1:1"

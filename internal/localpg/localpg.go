@@ -36,6 +36,8 @@ type Config struct {
 	Repository string
 	// FetchMajor is the major version to fetch for a new cluster; 0 means the newest that is known.
 	FetchMajor int
+	// Fetching, if not nil, is called before binaries are fetched, which may take minutes, and what it returns when that has ended.
+	Fetching func() (ended func())
 	// Settings are further settings of the server, such as "max_connections": "300".
 	Settings map[string]string
 
