@@ -34,8 +34,8 @@
 // trusts who reaches it. Only root and the account itself can, and both can read the data files anyway: a password
 // or a peer map would keep nobody out, would have to be stored beside the data, and peer needs an entry in
 // /etc/passwd for whoever connects. Where Dir is too deep for a socket path (107 bytes on Linux, 103 on macOS), or has a
-// comma in its name, at which connection strings are split, the socket lives in a fresh directory with a random name in the temporary directory: mkdir creates it with mode
-// 0700 or fails, so nobody can have prepared it.
+// comma in its name, at which connection strings are split, the socket lives in a fresh directory with a random name in
+// the temporary directory: mkdir creates it with mode 0700 or fails, so nobody can have prepared it.
 //
 // # How it ends
 //
