@@ -40,12 +40,14 @@ type View struct {
 	BaseURL      string
 }
 
+// viewSQL says with LIMIT that one forge at most is active: to the planner, who does not see that from the table, half of the
+// rows it supposes would be, and it would hash all tokens to join them.
 const viewSQL = `
 SELECT s.session_id, s.secret_hash, s.forge_type, s.base_url, s.account_id, s.account_login, s.started_at, s.extended_at,
        s.idle_until, s.expires_at, s.version,
        a.forge_type, a.since, a.version, t.account_login, t.base_url
 FROM operator_sessions s
-LEFT JOIN active_forge_type a ON a.singleton
+LEFT JOIN (SELECT forge_type, since, version FROM active_forge_type LIMIT 1) a ON true
 LEFT JOIN operator_oauth_tokens t ON t.forge_type = a.forge_type
 WHERE s.secret_hash = $1`
 
@@ -89,7 +91,7 @@ type ActiveToken struct {
 const activeTokenSQL = `
 SELECT forge_type, base_url, data_key, expires_at
 FROM operator_oauth_tokens
-WHERE forge_type = (SELECT a.forge_type FROM active_forge_type a WHERE a.singleton)`
+WHERE forge_type = (SELECT a.forge_type FROM active_forge_type a)`
 
 // ActiveToken returns which token is the active forge's, or [ErrNoActiveForge]. A forge that is active is connected.
 func (r *Reader) ActiveToken(ctx context.Context) (ActiveToken, error) {

@@ -3,6 +3,7 @@ package benchmark_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 	"github.com/forgeauth/forgeauth/projections"
 )
 
-// The callback's append: two events, TokenIssued and ForgeActivated, and the two rows that they change.
+// The callback's append: two events and the two rows that they change.
 
 var (
 	sealedAccess  = bytes.Repeat([]byte{0x5a}, 900) // a JWT of some 800 characters, sealed
@@ -36,26 +37,30 @@ func tokenIssued(forgeType string) events.TokenIssued {
 	}
 }
 
+// signIn is that append; where it does not activate the forge, its second event begins a session, on a stream of its own.
 func signIn(w *events.Writer[*projections.State], forgeType string, activate bool) func(context.Context) error {
-	token := events.TokenStream(forgeType)
-	other := events.Stream("token/" + forgeType + "-second")
+	token, second := events.TokenStream(forgeType), events.StreamActiveForge
+	if !activate {
+		second = events.SessionStream(uuid.Must(uuid.NewV7()))
+	}
+	secretHash := sha256.Sum256([]byte(second))
 	return func(ctx context.Context) error {
 		_, err := w.Append(ctx, events.Decision[*projections.State]{
 			Actor:       "session/00000000-0000-0000-0000-000000000000",
 			Correlation: uuid.Must(uuid.NewV7()),
-			Streams:     []events.Stream{token, events.StreamActiveForge, other},
-			Decide: func(state *projections.State, _ time.Time) (events.Outcome, error) {
-				issued := events.Draft{Stream: token, Fact: tokenIssued(forgeType), Sealed: sealedPair}
-				if !activate { // a second token, so that it is two events and two rows on streams of its own
-					return events.Outcome{Drafts: []events.Draft{
-						issued, {Stream: other, Fact: tokenIssued(forgeType + "-second"), Sealed: sealedPair},
-					}}, nil
+			Streams:     []events.Stream{token, second},
+			Decide: func(state *projections.State, now time.Time) (events.Outcome, error) {
+				issued := tokenIssued(forgeType)
+				drafts := []events.Draft{{Stream: token, Fact: issued, Sealed: sealedPair}}
+				if activate {
+					activated := events.ForgeActivated{ForgeType: forgeType}
+					if active, ok := state.Active(); ok {
+						activated.Previous = &active.ForgeType
+					}
+					return events.Outcome{Drafts: append(drafts, events.Draft{Stream: second, Fact: activated})}, nil
 				}
-				activated := events.ForgeActivated{ForgeType: forgeType}
-				if active, ok := state.Active(); ok {
-					activated.Previous = &active.ForgeType
-				}
-				return events.Outcome{Drafts: []events.Draft{issued, {Stream: events.StreamActiveForge, Fact: activated}}}, nil
+				started := events.SessionStarted{Account: issued.Account, IdleUntil: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour)}
+				return events.Outcome{Drafts: append(drafts, events.Draft{Stream: second, Fact: started, Sealed: secretHash[:]})}, nil
 			},
 		})
 		return err
