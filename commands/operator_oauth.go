@@ -114,19 +114,20 @@ func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, 
 
 // living reads a connection's token, where it may be sent, and its key.
 func (c *Commands) living(ctx context.Context, forgeType string) (row projections.Token, to forge.Provider, key vault.DataKey, err error) {
-	for gone := (uuid.UUID{}); ; gone = row.DataKey {
-		if row, err = c.reader.Token(ctx, forgeType); err != nil {
-			return row, nil, key, err
-		}
-		if to, err = c.destination(row.ForgeType, row.BaseURL); err != nil {
-			return row, nil, key, err
-		}
-		key, err = c.dataKey(ctx, row.ForgeType, row.DataKey)
-		// The key is read after the row. If it is gone, the row may be of another token by now, and only if not is it lost.
-		if !errors.Is(err, vault.ErrShredded) || row.DataKey == gone {
-			return row, to, key, err
-		}
+	row, wrapped, err := c.reader.TokenAndKey(ctx, forgeType)
+	if err != nil {
+		return row, nil, key, err
 	}
+	if to, err = c.destination(row.ForgeType, row.BaseURL); err != nil {
+		return row, nil, key, err
+	}
+	if wrapped == nil {
+		return row, nil, key, needsReauth(forgeType, vault.ErrShredded)
+	}
+	if key, err = c.vault.Unwrap(vault.WrappedKey{ID: row.DataKey, Wrapped: wrapped}); err != nil {
+		return row, nil, key, fmt.Errorf("operator token: %w", err)
+	}
+	return row, to, key, nil
 }
 
 // ports remembers, for each connection, the port of the token that was opened last. Whoever asks has just read from the
@@ -165,21 +166,6 @@ func (c *Commands) destination(forgeType, baseURL string) (forge.Provider, error
 		return nil, &OriginError{ForgeType: forgeType, Stored: baseURL, Configured: configured}
 	}
 	return provider, nil
-}
-
-// dataKey is the key of a token whose row has just been read; only the first time it takes a query.
-func (c *Commands) dataKey(ctx context.Context, forgeType string, id uuid.UUID) (vault.DataKey, error) {
-	if key, ok := c.vault.Recall(id); ok {
-		return key, nil
-	}
-	key, err := c.vault.Load(ctx, c.pool, id)
-	switch {
-	case errors.Is(err, vault.ErrShredded):
-		return vault.DataKey{}, needsReauth(forgeType, err)
-	case err != nil:
-		return vault.DataKey{}, fmt.Errorf("operator token: %w", err)
-	}
-	return key, nil
 }
 
 func needsReauth(forgeType string, cause error) error {

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -117,6 +118,22 @@ func (r *Reader) Token(ctx context.Context, forgeType string) (Token, error) {
 	}
 	return found[0], nil
 }
+
+// TokenAndKey returns the living token of a connection, or [ErrNotConnected], and its data key as the vault has wrapped it,
+// nil if that has been shredded. Both are of one moment: between two reads another sign-in could replace them.
+func (r *Reader) TokenAndKey(ctx context.Context, forgeType string) (token Token, wrappedKey []byte, err error) {
+	err = r.pool.QueryRow(ctx, tokenAndKeySQL, forgeType).Scan(append(tokensTable.fields(&token), &wrappedKey)...)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Token{}, nil, ErrNotConnected
+	case err != nil:
+		return Token{}, nil, events.ReadError("read token and key", err)
+	}
+	return token, wrappedKey, nil
+}
+
+var tokenAndKeySQL = "SELECT t." + strings.Join(tokensTable.columns, ", t.") + `, k.wrapped
+FROM operator_oauth_tokens t LEFT JOIN data_keys k ON k.id = t.data_key WHERE t.forge_type = $1`
 
 // Tokens returns the living tokens of all connections, by forge type.
 func (r *Reader) Tokens(ctx context.Context) ([]Token, error) {

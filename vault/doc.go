@@ -37,9 +37,8 @@
 //
 // A data key exists in the database only wrapped, with its id bound inside. Deleting its row shreds every box under it,
 // those in the append-only log included ([ShredKey], committed with the event that ends the token). A backup that holds
-// the row still opens, with the operator's key, what lived then. Unwrapped keys are cached in memory by id and wrapped
-// bytes, so that opening a token costs about one secretbox; shredding does not depend on that cache, because it is
-// consulted only with a row that the caller has just read.
+// the row still opens, with the operator's key, what lived then. Unwrapped keys are kept nowhere: opening a token takes the
+// row of its key and two secretboxes.
 //
 // # Failure
 //

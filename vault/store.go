@@ -43,7 +43,6 @@ func (s ShredKey) Queue(batch *pgx.Batch) {
 }
 
 // Load reads and unwraps a data key. It fails with [ErrShredded] when there is no such row, and as [Vault.Unwrap] does.
-// What is loaded can be had by [Vault.Recall] from then on.
 func (v *Vault) Load(ctx context.Context, q Querier, id uuid.UUID) (DataKey, error) {
 	wrapped := WrappedKey{ID: id}
 	err := q.QueryRow(ctx, `SELECT wrapped FROM data_keys WHERE id = $1`, id).Scan(&wrapped.Wrapped)
@@ -127,7 +126,7 @@ func (v *Vault) countUnreadable(ctx context.Context, q Querier) (stored, unreada
 	var wrapped pgtype.DriverBytes // valid until the next row, and not copied
 	_, err = pgx.ForEachRow(rows, []any{&id, &wrapped}, func() error {
 		stored++
-		_, err := v.unwrap(WrappedKey{ID: id, Wrapped: wrapped})
+		_, err := v.Unwrap(WrappedKey{ID: id, Wrapped: wrapped})
 		switch {
 		case errors.Is(err, ErrCannotOpen) || errors.Is(err, ErrWrongContext):
 			unreadable++

@@ -68,7 +68,7 @@ func TestAStoredKeyIsLoadedUntilItIsShredded(t *testing.T) {
 
 	mustRun(t, pool, vault.ShredKey{ID: key.ID()})
 	if _, err := v.Load(t.Context(), pool, key.ID()); !errors.Is(err, vault.ErrShredded) {
-		t.Errorf("after shredding, with the key still cached: err = %v, want ErrShredded", err)
+		t.Errorf("after shredding, in a process that has opened it before: err = %v, want ErrShredded", err)
 	}
 	if _, err := v.Load(t.Context(), pool, other.ID()); err != nil {
 		t.Errorf("the other key: %v", err)

@@ -19,23 +19,11 @@ const (
 	purposeCanary  = "canary"
 )
 
-// cachedKeys bounds the cache of unwrapped data keys. One operator has one living pair per connection, so this is
-// ample; beyond it an arbitrary key makes room.
-const cachedKeys = 256
-
-// Vault seals, opens and hashes under the operator's key. It is safe for concurrent use.
+// Vault seals, opens and hashes under the operator's key. It keeps no data key that it has opened: a key that is shredded
+// must not live on in a process. It is safe for concurrent use.
 type Vault struct {
 	keys MasterKey
 	rand io.Reader
-
-	mu     sync.RWMutex
-	opened map[uuid.UUID]openedKey
-}
-
-// openedKey is a cached data key and the wrapped bytes it was opened from, which must be those presented again.
-type openedKey struct {
-	wrapped []byte
-	key     DataKey
 }
 
 // New returns a vault for the key. Nonces and data keys are read from rand; nil means [crypto/rand.Reader], and
@@ -46,7 +34,7 @@ func New(key MasterKey, rand io.Reader) *Vault {
 	} else {
 		rand = &lockedReader{reader: rand}
 	}
-	return &Vault{keys: key, rand: rand, opened: make(map[uuid.UUID]openedKey)}
+	return &Vault{keys: key, rand: rand}
 }
 
 // String implements [fmt.Stringer] without a byte of a key.
@@ -72,43 +60,7 @@ func (v *Vault) NewDataKey(id uuid.UUID) (DataKey, WrappedKey, error) {
 
 // Unwrap opens a data key as read from its row. It fails with an [*OpenError]: [ErrCannotOpen] under another operator's
 // key or for altered bytes, [ErrWrongContext] when the bytes are those of another id.
-//
-// Opened keys are remembered by id and wrapped bytes; see [Vault.Recall].
 func (v *Vault) Unwrap(w WrappedKey) (DataKey, error) {
-	v.mu.RLock()
-	cached, found := v.opened[w.ID]
-	v.mu.RUnlock()
-	if found && bytes.Equal(cached.wrapped, w.Wrapped) {
-		return cached.key, nil
-	}
-	key, err := v.unwrap(w)
-	if err != nil {
-		return DataKey{}, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if _, replaces := v.opened[w.ID]; !replaces && len(v.opened) >= cachedKeys {
-		for id := range v.opened {
-			delete(v.opened, id)
-			break
-		}
-	}
-	v.opened[w.ID] = openedKey{wrapped: bytes.Clone(w.Wrapped), key: key}
-	return key, nil
-}
-
-// Recall returns a data key that this process has opened before, for a caller that has just read the row of a token sealed
-// under it. The row is what says that the key is alive: a token's row and its data key leave the database in one
-// transaction, so what is still remembered of a shredded key is never asked for.
-func (v *Vault) Recall(id uuid.UUID) (DataKey, bool) {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	remembered, found := v.opened[id]
-	return remembered.key, found
-}
-
-// unwrap is Unwrap without the cache.
-func (v *Vault) unwrap(w WrappedKey) (DataKey, error) {
 	var buf [128]byte
 	plaintext, err := openBox(buf[:0], v.keys.wrapping, w.Wrapped)
 	if err != nil {
