@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -52,33 +53,55 @@ const (
 	rollTime  = 5 * time.Second
 )
 
-// roll makes known which sessions are live. That is one query, and of no use to who sends made-up cookies, however many and
-// from wherever. Safe for concurrent use.
+// roll tells live sessions from any number of made-up ones, from wherever they come, for one query in a while. Safe for
+// concurrent use.
 type roll struct {
-	live  func(context.Context) ([][32]byte, error)
-	known *known
-	now   func() time.Time
+	ask    func(context.Context) ([][32]byte, error)
+	now    func() time.Time
+	logger *slog.Logger
 
-	mu     sync.Mutex
+	turn   chan struct{} // holds one while somebody uses what follows
 	called time.Time
-	err    error
+	live   map[[32]byte]struct{}
 }
 
-// call returns when every session that was live a moment ago is known: it asks, or waits for who is asking, or stands by
-// what was found less than [rollEvery] ago, be it an error.
-func (r *roll) call(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if age := r.now().Sub(r.called); !r.called.IsZero() && 0 <= age && age < rollEvery {
-		return r.err
+func newRoll(ask func(context.Context) ([][32]byte, error), now func() time.Time, logger *slog.Logger) *roll {
+	return &roll{ask: ask, now: now, logger: logger, turn: make(chan struct{}, 1)}
+}
+
+// has reports whether a session was live a moment ago. It asks, or waits for who is asking, or stands by what was found less
+// than [rollEvery] ago. Of a database that does not answer nobody is known, nor of one that ctx is too short for.
+func (r *roll) has(ctx context.Context, session [32]byte) bool {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return false
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollTime)
+	if age := r.now().Sub(r.called); r.called.IsZero() || age < 0 || age >= rollEvery {
+		r.call(context.WithoutCancel(ctx))
+	}
+	_, ok := r.live[session]
+	return ok
+}
+
+// forget drops a session that has turned out to have ended.
+func (r *roll) forget(session [32]byte) {
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
+	delete(r.live, session)
+}
+
+func (r *roll) call(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, rollTime)
 	defer cancel()
-	var live [][32]byte
-	live, r.err = r.live(ctx)
+	live, err := r.ask(ctx)
+	if err != nil {
+		r.logger.WarnContext(ctx, "could not read which sessions are live", "error", err)
+	}
+	r.live = make(map[[32]byte]struct{}, len(live))
 	for _, session := range live {
-		r.known.add(session)
+		r.live[session] = struct{}{}
 	}
 	r.called = r.now()
-	return r.err
 }

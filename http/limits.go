@@ -9,8 +9,9 @@ import (
 )
 
 // Limits bound what a client may do without a live session. A request costs one; one that is refused after it was looked
-// into costs FailureCost in all. Requests with a live session cost nothing and are never refused; only the first that a
-// process sees of a session costs one, if there is one left. Nor does what is refused at the door cost anything (another
+// into costs FailureCost in all. Requests with a live session cost nothing and are not refused; only the first that a
+// process sees of a session costs one, if there is one left, and may be refused within a second of the session's begin
+// elsewhere. Nor does what is refused at the door cost anything (another
 // host, another site, no such route or method), or what is refused for the limit itself.
 type Limits struct {
 	// Burst is what a client may spend at once, PerSecond what it gets back. 120 and 2 if zero.

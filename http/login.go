@@ -161,7 +161,8 @@ func (s *server) hasPage(path string) bool {
 	return err == nil && s.routes.Match(chi.NewRouteContext(), http.MethodGet, to.EscapedPath())
 }
 
-// completeLogin is where the forge sends the browser back to. Whatever goes wrong lands on the sign-in page.
+// completeLogin is where the forge sends the browser back to. Whatever goes wrong lands on the sign-in page, but for a program
+// that may not sign in, which is told so at once.
 func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *projections.View) error {
 	completed, err := s.readCallback(r, view)
 	switch {
@@ -226,6 +227,8 @@ func (s *server) failLogin(w http.ResponseWriter, r *http.Request, err error) er
 			return sealErr
 		}
 		s.cookies.setRefused(w, refusal, s.config.Now())
+	} else if s.cookies.readRefused(r) != "" {
+		s.cookies.clearRefused(w) // that was somebody else, or at another time
 	}
 	return s.sendToLogin(w, r, err, "")
 }

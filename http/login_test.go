@@ -274,6 +274,21 @@ func TestAConnectionThatIsNoWayInHasNoButtonUntilSignedIn(t *testing.T) {
 	b.signIn(t, "github", "ada", nil)
 }
 
+func TestARefusalThatIsAboutNobodyNamesNobody(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t, func(s *settings) { s.noLogin = "github" })
+	linking := b.consent(t, "github", b.start(t, "/oauth/github/init", nil), "ada")
+	wantStatus(t, b.post(t, "/logout", nil), http.StatusSeeOther)
+	b.isRefused(t, b.consent(t, "gitea", b.start(t, "/oauth/gitea/init", nil), "bob"))
+	a := b.get(t, linking) // refused before anybody is asked who that is
+	wantHeader(t, a, "Location", "/login?error=not_allowed")
+	page := b.get(t, a.Header.Get("Location"))
+	wantStatus(t, page, http.StatusOK)
+	if strings.Contains(page.body, "gitea:8") || b.cookies(t)[d.refusedCookie()] != "" {
+		t.Errorf("it is told of the refusal before:\n%s", page.body)
+	}
+}
+
 func TestAnAccountThatIsNoLongerOnTheListIsSignedOut(t *testing.T) {
 	t.Parallel()
 	list := func(id string) []commands.AllowedAccount {

@@ -81,7 +81,7 @@ func New(config Config) http.Handler {
 		ready:   &readiness{ask: config.Ready, now: config.Now},
 		routes:  chi.NewRouter(),
 	}
-	s.roll = &roll{live: config.Commands.LiveSessions, known: s.known, now: config.Now}
+	s.roll = newRoll(config.Commands.LiveSessions, config.Now, config.Logger)
 	s.route(s.routes)
 	return s.door(s.routes)
 }

@@ -62,10 +62,7 @@ func (s *server) authenticate(r *http.Request) (*projections.View, error) {
 	known := s.known.has(key)
 	if !known {
 		if limited := s.count(scope); limited != nil {
-			if err := s.roll.call(r.Context()); err != nil {
-				return nil, err
-			}
-			if known = s.known.has(key); !known {
+			if known = s.roll.has(r.Context(), key); !known {
 				return nil, limited
 			}
 		}
@@ -82,6 +79,7 @@ func (s *server) authenticate(r *http.Request) (*projections.View, error) {
 	scope.guessed = true
 	if known {
 		s.known.forget(key)
+		s.roll.forget(key)
 		return nil, s.count(scope)
 	}
 	return nil, nil
