@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -95,11 +96,19 @@ func (c *Commands) findAttempt(values []string, state string) (found attempt, co
 	return attempt{}, code
 }
 
+// mostCarried bounds, in bytes, the cookies that one answer sets anew: proxies allow 4 KiB for all its headers.
+const mostCarried = 2 << 10
+
 // carryOver returns the other attempts to link that a session has started in this browser, as ones of the session that takes
-// its place: a sign-in in one tab rotates the session, and the other tabs go on. They live no longer for it.
+// its place: a sign-in in one tab rotates the session, and the other tabs go on. They live no longer for it. Where there are
+// too many, the newest are carried.
 func (c *Commands) carryOver(values []string, done attempt, from, to uuid.UUID) ([]Attempt, error) {
 	var carried []Attempt
-	for _, value := range values[:min(len(values), mostAttempts)] {
+	size := 0
+	for _, value := range slices.Backward(values[:min(len(values), mostAttempts)]) {
+		if size += len(value); size > mostCarried {
+			break
+		}
 		a, err := c.openAttempt(value)
 		if err != nil || a.Intent != intentLink || a.Session != from || a.ID == done.ID {
 			continue

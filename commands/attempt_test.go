@@ -80,3 +80,32 @@ func TestASignInCarriesOverWhatOtherTabsHaveBegun(t *testing.T) {
 	d.clock.advance(time.Minute)
 	d.refuse(lost, CodeExpiredAttempt)
 }
+
+// Proxies bound the headers of an answer, and one that is refused there would cost the session that has just begun.
+func TestWhatIsCarriedOverIsBounded(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	session := d.claim().Session
+	var values []string
+	var newest string
+	for range 8 {
+		started, err := d.StartLogin(t.Context(), StartLogin{
+			ForgeType: "gitea", Session: &session, ReturnTo: "/?" + strings.Repeat("x", 300),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, newest = append(values, started.Attempt.Value), started.Attempt.ID
+	}
+	carried, err := d.carryOver(values, attempt{}, session.ID, d.newID())
+	if err != nil || len(carried) == 0 || carried[0].ID != newest {
+		t.Fatalf("carried %d, %v, want the newest first", len(carried), err)
+	}
+	size := 0
+	for _, a := range carried {
+		size += len(a.Value)
+	}
+	if size > mostCarried {
+		t.Errorf("%d bytes are carried", size)
+	}
+}
