@@ -248,13 +248,19 @@ func TestRaceOfReadingATokenWithItsEnd(t *testing.T) {
 	newer := robotToken("gitea")
 	replace := func(s *forgeauth.Service) error { return s.UpsertOperatorOAuth(t.Context(), newer) }
 	disconnect := func(s *forgeauth.Service) error { return s.DeleteOperatorOAuth(t.Context(), "gitea") }
+	other := robotToken("gitlab")
+	leave := func(s *forgeauth.Service) error {
+		return errors.Join(s.SetActiveForge(t.Context(), "gitlab"), disconnect(s))
+	}
 	for name, test := range map[string]struct {
 		meanwhile func(*forgeauth.Service) error
 		adapter   error // what GetOperatorAdapter says, and GetOperatorOAuth
 		row       error
+		token     forgeauth.OperatorOAuth // whose token they give
 	}{
-		"it is replaced":     {replace, nil, nil},
-		"it is disconnected": {disconnect, forgeauth.ErrNoActiveForge, projections.ErrNotConnected},
+		"it is replaced":                          {replace, nil, nil, newer},
+		"it is disconnected":                      {disconnect, forgeauth.ErrNoActiveForge, projections.ErrNotConnected, newer},
+		"it is left for another and disconnected": {leave, nil, projections.ErrNotConnected, other},
 	} {
 		for reader, read := range map[string]func(*forgeauth.Service) (token string, err error){
 			"GetOperatorAdapter": func(s *forgeauth.Service) (string, error) {
@@ -275,10 +281,11 @@ func TestRaceOfReadingATokenWithItsEnd(t *testing.T) {
 		} {
 			t.Run(name+", "+reader, func(t *testing.T) {
 				t.Parallel()
-				h := newHouse(t, "gitea")
+				h := newHouse(t, "gitea", "gitlab")
 				changing := h.open(t)
 				for _, err := range []error{
-					changing.UpsertOperatorOAuth(t.Context(), robotToken("gitea")), changing.SetActiveForge(t.Context(), "gitea"),
+					changing.UpsertOperatorOAuth(t.Context(), robotToken("gitea")), changing.UpsertOperatorOAuth(t.Context(), other),
+					changing.SetActiveForge(t.Context(), "gitea"),
 				} {
 					if err != nil {
 						t.Fatal(err)
@@ -308,8 +315,8 @@ func TestRaceOfReadingATokenWithItsEnd(t *testing.T) {
 				if !errors.Is(err, want) {
 					t.Errorf("err = %v, want %v", err, want)
 				}
-				if want == nil && token != newer.AccessToken.Reveal() {
-					t.Error("the token is not the one that is stored now")
+				if want == nil && token != test.token.AccessToken.Reveal() {
+					t.Error("the token is another one")
 				}
 			})
 		}

@@ -150,7 +150,13 @@ type decision = events.Decision[*projections.State]
 func (c *Commands) append(ctx context.Context, caller Caller, d decision) ([]events.Event, error) {
 	caller = c.identified(caller)
 	d.Actor, d.Correlation = caller.Actor, caller.Correlation
-	return c.writer.Append(ctx, d)
+	appended, err := c.writer.Append(ctx, d)
+	for _, e := range appended {
+		if forgeType, ok := e.Stream.ForgeType(); ok {
+			c.ports.forget(forgeType) // the token may have ended
+		}
+	}
+	return appended, err
 }
 
 // provider returns a configured forge.

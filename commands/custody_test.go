@@ -223,3 +223,35 @@ func TestANameDoesNotGoFromOneKindOfForgeToAnother(t *testing.T) {
 		t.Errorf("a Forgejo in place of the Gitea it grew out of: %v", err)
 	}
 }
+
+// Somebody who writes to the database can put rows back, but not a data key that nobody has.
+func TestAShreddedTokenStaysShreddedInTheProcessThatHadIt(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	ctx := t.Context()
+	d.claim()
+	if _, err := d.OperatorAdapter(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(sql string) {
+		if _, err := d.pool.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tables := []string{"operator_oauth_tokens", "active_forge_type"}
+	for _, table := range tables {
+		exec(`CREATE TABLE kept_` + table + ` AS TABLE ` + table)
+	}
+	if _, err := d.DisconnectForge(ctx, Caller{}, "github"); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		exec(`INSERT INTO ` + table + ` SELECT * FROM kept_` + table)
+	}
+	if port, err := d.OperatorAdapter(ctx); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Errorf("%v, %v", port, err)
+	}
+	if _, err := projections.Verify(ctx, d.pool, projections.VerifyOptions{Repair: true}); err != nil {
+		t.Error(err)
+	}
+}

@@ -66,29 +66,32 @@ func (c *Commands) OperatorOAuth(ctx context.Context, forgeType string) (Operato
 // [projections.ErrNoActiveForge]; with [forge.ErrNeedsReauth] for a token that has expired or whose key was shredded; with
 // [*OriginError] for a token of another base URL than the configured one.
 func (c *Commands) OperatorAdapter(ctx context.Context) (forge.Port, error) {
-	active, err := c.reader.ActiveToken(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		active, err := c.reader.ActiveToken(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := c.destination(active.ForgeType, active.BaseURL); err != nil {
+			return nil, err
+		}
+		if active.ExpiresAt != nil && !c.now().Before(*active.ExpiresAt) {
+			// Here an expired token will be refreshed. Until then the operator signs in again.
+			return nil, needsReauth(active.ForgeType, nil)
+		}
+		if port, ok := c.ports.of(active.ForgeType, active.DataKey); ok {
+			return port, nil
+		}
+		port, err := c.openPort(ctx, active.ForgeType)
+		if errors.Is(err, projections.ErrNotConnected) {
+			continue // disconnected since it was read: another one may be active now, or none
+		}
+		return port, err
 	}
-	if _, err := c.destination(active.ForgeType, active.BaseURL); err != nil {
-		return nil, err
-	}
-	if active.ExpiresAt != nil && !c.now().Before(*active.ExpiresAt) {
-		// Here an expired token will be refreshed. Until then the operator signs in again.
-		return nil, needsReauth(active.ForgeType, nil)
-	}
-	if port, ok := c.ports.of(active.ForgeType, active.DataKey); ok {
-		return port, nil
-	}
-	return c.openPort(ctx, active.ForgeType)
 }
 
 // openPort opens a connection's token and remembers its port.
 func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, error) {
 	row, provider, key, err := c.living(ctx, forgeType)
-	if errors.Is(err, projections.ErrNotConnected) {
-		return nil, projections.ErrNoActiveForge // disconnected since it was read, and then none is active
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +133,8 @@ func (c *Commands) living(ctx context.Context, forgeType string) (row projection
 	return row, to, key, nil
 }
 
-// ports remembers, for each connection, the port of the token that was opened last. Whoever asks has just read from the
-// database that this token is still the connection's: a token that was revoked or replaced is never asked for again. Safe for
-// concurrent use.
+// ports remembers, for each connection, the port of the token that was opened last, until this process ends that token or opens
+// another. Whoever asks has just read from the database that this token is still the connection's. Safe for concurrent use.
 type ports struct {
 	mu   sync.RWMutex
 	last map[string]openedPort // by forge type
@@ -154,6 +156,12 @@ func (p *ports) remember(forgeType string, dataKey uuid.UUID, port forge.Port) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last[forgeType] = openedPort{dataKey, port}
+}
+
+func (p *ports) forget(forgeType string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.last, forgeType)
 }
 
 // destination is the forge that a stored token is sent to: the configured one, if that is still where it came from.

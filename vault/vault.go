@@ -19,8 +19,8 @@ const (
 	purposeCanary  = "canary"
 )
 
-// Vault seals, opens and hashes under the operator's key. It keeps no data key that it has opened: a key that is shredded
-// must not live on in a process. It is safe for concurrent use.
+// Vault seals, opens and hashes under the operator's key. It keeps no data key that it has opened, so that a key that is
+// shredded does not live on in it. It is safe for concurrent use.
 type Vault struct {
 	keys MasterKey
 	rand io.Reader
