@@ -17,7 +17,7 @@ type Purpose int
 const (
 	// Serving is to run the service: OAUTH_ENCRYPTION_KEY is required.
 	Serving Purpose = iota
-	// Maintaining is to work on the database beside the service: a missing key is no fault, a bad one is.
+	// Maintaining is to work on the database beside the service. Nothing is sealed or opened: the key is not looked at.
 	Maintaining
 	// Probing is to ask the running service how it is: FORGEAUTH_LISTEN is read, and nothing else.
 	Probing

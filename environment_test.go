@@ -319,15 +319,17 @@ func TestWhatMayNotBeMeantIsAWarning(t *testing.T) {
 	}
 }
 
-func TestMaintainingNeedsNoKeyButRefusesABadOne(t *testing.T) {
+func TestMaintainingTakesNoNoticeOfTheKey(t *testing.T) {
 	t.Parallel()
-	e, err := forgeauth.ReadEnvironment(with(serving(), "OAUTH_ENCRYPTION_KEY=-"), forgeauth.Maintaining, false)
-	if err != nil || !e.Config.EncryptionKey.IsZero() {
-		t.Errorf("without a key: %v", err)
-	}
-	_, err = forgeauth.ReadEnvironment(with(serving(), "OAUTH_ENCRYPTION_KEY=short"), forgeauth.Maintaining, false)
-	if faults := faultsOf(t, err); len(faults) != 1 || faults[0].Name != "OAUTH_ENCRYPTION_KEY" {
-		t.Errorf("with a short key: %q", faults)
+	for _, key := range []string{"OAUTH_ENCRYPTION_KEY=", "OAUTH_ENCRYPTION_KEY=short", "OAUTH_ENCRYPTION_KEY_FILE=/there/is/none"} {
+		environ := with(serving(), "OAUTH_ENCRYPTION_KEY=", key)
+		e, err := forgeauth.ReadEnvironment(environ, forgeauth.Maintaining, false)
+		if err != nil || !e.Config.EncryptionKey.IsZero() {
+			t.Errorf("%s: %v", key, err)
+		}
+		if _, err := forgeauth.ReadEnvironment(environ, forgeauth.Serving, false); len(faultsOf(t, err)) != 1 {
+			t.Errorf("%s, to serve: %v", key, err)
+		}
 	}
 }
 

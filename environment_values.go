@@ -84,8 +84,11 @@ func (r *environmentReader) dataDir() string {
 }
 
 func (r *environmentReader) encryptionKey() secret.Text {
+	if r.purpose == Maintaining {
+		return secret.Text{}
+	}
 	key, ok := r.unstripped(vault.KeyVariable) // ParseKey strips, wherever a key comes from
-	if !ok || key.IsZero() && r.purpose != Serving {
+	if !ok {
 		return secret.Text{}
 	}
 	_, err := vault.ParseKey(key)

@@ -84,9 +84,6 @@ func (p *program) maintain(ctx context.Context, purpose forgeauth.Purpose, do fu
 	if e.LogLevel == slog.LevelInfo {
 		e.LogLevel = slog.LevelWarn // what it does is printed
 	}
-	if purpose == forgeauth.Maintaining {
-		e.Config.EncryptionKey = secret.Text{} // nothing is sealed or opened: a key that is not this database's must not matter
-	}
 	logger := p.logger(e)
 	url, release, err := p.reach(ctx, e, logger, false)
 	if err != nil {
