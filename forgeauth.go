@@ -310,7 +310,7 @@ func (s *Service) Close(ctx context.Context) error {
 	select {
 	case <-closed:
 	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("close: connections to the database are still in use: %w", context.Cause(ctx)))
+		err = errors.Join(err, fmt.Errorf("close: the connections to the database are not closed yet: %w", context.Cause(ctx)))
 	}
 	return err
 }

@@ -54,6 +54,9 @@ func TestAMemberThatIsRefusedSpoilsNothingForItsGroup(t *testing.T) {
 	for range 5 {
 		add(activate("fine"))
 	}
+	for w.Queued() < 13 {
+		runtime.Gosched()
+	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

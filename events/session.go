@@ -128,8 +128,8 @@ func (s *session[S]) attempt(ctx context.Context, group []*request[S]) ([]reply,
 	}
 	replies, appended, effects, err := s.decide(group)
 	if err == nil && len(appended) == 0 && !inTransaction {
-		// All refused, by what is remembered. Nothing will be written that would collide if it were out of date, so they
-		// are judged again by what is there.
+		// All refused, by what is remembered. Nothing will be sent whose guard would tell if that is out of date, so they are
+		// judged again by what is there.
 		inTransaction = true
 		if err := s.begin(ctx, group, streams); err != nil {
 			return nil, err

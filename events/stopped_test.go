@@ -49,13 +49,15 @@ func TestTheServerFreesTheLockOfAStoppedProcess(t *testing.T) {
 	<-reached
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for held := true; held; {
-		err := b.pool.QueryRow(ctx, `
-			SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
-			    AND (classid::bigint << 32 | objid::bigint) = hashtextextended('forgeauth.' || current_schema(), 0))`).Scan(&held)
-		if err != nil {
-			t.Fatal(err)
-		}
+	tx, err := b.pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := events.Lock(ctx, tx); err != nil { // which waits until the other's is gone
+		t.Fatal(err)
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
 	}
 	release()
 	if err := <-done; err != nil {

@@ -15,8 +15,8 @@ type RevokeRequest struct {
 	ContentType string
 	Body        string
 	Basic       bool // authenticate as the OAuth client by RFC 7617; else the body does
-	// Done are the statuses that say that the token is dead, now or already. With a body they say so only if it is JSON,
-	// since login pages and proxies before a forge answer with these statuses, too.
+	// Done are the statuses that say that the token is dead, now or already. But for 204, which has none, they say so only with
+	// a body of JSON, since login pages and proxies before a forge answer with these statuses, too.
 	Done []int
 }
 

@@ -45,7 +45,7 @@ var (
 )
 
 // ExcessError says that the role may do more than it needs by a way that Grant does not close: the role is a member of
-// another role, or somebody else than the owner granted it. Nothing was changed.
+// another role, or somebody else than the owner granted it, to the role or to PUBLIC. Nothing was changed.
 type ExcessError struct {
 	Role string
 	// Excess lists what it may do, as "UPDATE on events".
@@ -54,13 +54,13 @@ type ExcessError struct {
 
 // Error implements error.
 func (e *ExcessError) Error() string {
-	return fmt.Sprintf("the role %s may do more than forgeauth needs, through another role or another grantor: %s: revoke that there, or use a role of its own",
+	return fmt.Sprintf("the role %s may do more than forgeauth needs, through another role or by what somebody else granted it or PUBLIC: %s: have that revoked, or use another role",
 		e.Role, strings.Join(e.Excess, ", "))
 }
 
 // Grant gives a role exactly what `forgeauth serve` needs on the tables in the current schema of the URL's connections,
 // and takes from it whatever more it had there: of the log, it may read and append, and beside the tables it may create
-// nothing. It works in one transaction, is to be repeated after each migration, and changes nothing when repeated; several at
+// nothing, for which PUBLIC loses these rights on the schema and the tables too. It works in one transaction, is to be repeated after each migration, and changes nothing when repeated; several at
 // once wait for each other. The URL must be that of the tables' owner, and the schema version this program's.
 //
 // Errors to tell apart: [VersionError], [ErrNoRole], [ErrNotOwner], [ErrUnboundRole], [ExcessError].

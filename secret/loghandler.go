@@ -91,12 +91,12 @@ func maskAttr(a slog.Attr) (masked slog.Attr, changed bool) {
 }
 
 // isCredentialKey reports whether an attribute's key alone says that its value is a credential, or ends with words that do
-// (github_access_token). "code" does not: errors have codes too.
+// (github_access_token, db_password). "code" does not: errors have codes too.
 func isCredentialKey(key string) bool {
 	for i := range key {
 		for _, n := range namesOf[lower(key[i])] {
 			if rest, found := cutPrefixFold(key[i:], n.name); found && rest == "" {
-				return n.name != "code" && (n.distinct || i == 0)
+				return n.name != "code" && (n.distinct || i == 0 || key[i-1] == '_')
 			}
 		}
 	}

@@ -106,6 +106,7 @@ func TestTheLogHandlerMasksEverythingThatIsPrinted(t *testing.T) {
 		"an attribute as a value":    func(l *slog.Logger) { l.Info("m", "k", slog.Any("x", slog.String("a", logged))) },
 		"what a credential is named": func(l *slog.Logger) { l.Info("m", "Client-Secret", logged[4:]) },
 		"a longer name of one":       func(l *slog.Logger) { l.Info("m", "gitlabRefreshToken", logged[4:]) },
+		"another longer name":        func(l *slog.Logger) { l.Info("m", "db_password", logged[4:]) },
 		"a named credential, any":    func(l *slog.Logger) { l.Info("m", "token", []string{logged[4:]}) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 //     gloas-, Gitea's and Forgejo's gta_ and gto_), of which the prefix stays readable;
 //   - JSON Web Tokens, eyJ….eyJ….…;
 //   - what follows the words Bearer and, when it decodes to name:password, Basic;
-//   - the user and password of a URL, scheme://user:password@host;
+//   - the user and password of a URL, scheme://user:password@host, if what a URL cannot hold is percent-encoded in them;
 //   - the value of access_token, refresh_token, id_token, client_secret, code, code_verifier, password and their like,
 //     written as a query or form parameter (also percent-encoded), as JSON (also quoted within JSON), or as fmt prints a
 //     struct, a map or [net/url.Values];

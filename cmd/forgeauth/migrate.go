@@ -23,9 +23,9 @@ as the role that is to own the tables; it needs DATABASE_URL and no other
 setting. With the embedded Postgres serve migrates by itself.
 
 --runtime-role gives another role exactly what serve needs on these tables, and
-takes from it whatever more it had there: it reads and appends the log and can
-neither change nor remove what is in it. The role must exist, with LOGIN. Repeat
-it with each migration.`,
+takes from it whatever more it had there, from PUBLIC too: it reads and appends
+the log and can neither change nor remove what is in it. The role must exist,
+with LOGIN. Repeat it with each migration.`,
 		Example: `  DATABASE_URL=postgres://forgeauth_owner@db/forgeauth forgeauth migrate
   DATABASE_URL_FILE=/run/secrets/owner_url \
     forgeauth migrate --runtime-role forgeauth_run`,
