@@ -16,15 +16,11 @@ const (
 	sessionAbsolute    = 30 * 24 * time.Hour
 )
 
-// Authenticate returns the session of a cookie's value and what is active, in one query, or [projections.ErrNoSession]:
-// for a value that no session ever had (which costs no query), a session that was ended or is past its time, and one
-// that the configuration no longer honours, because FORGEAUTH_OPERATORS does not name its account or its forge is no way
-// in any more. A session that was not extended for a day is queued to be; that never delays the answer.
-func (c *Commands) Authenticate(ctx context.Context, cookie string) (projections.View, error) {
-	key, ok := c.SessionKey(cookie)
-	if !ok {
-		return projections.View{}, projections.ErrNoSession
-	}
+// Authenticate returns the session of that key ([Commands.SessionKey]) and what is active, in one query, or
+// [projections.ErrNoSession]: for a key of no session, a session that was ended or is past its time, and one that the
+// configuration no longer honours, because FORGEAUTH_OPERATORS does not name its account or its forge is no way in any more; or
+// [events.ErrUnreadable]. A session that was not extended for a day is queued to be; that never delays the answer.
+func (c *Commands) Authenticate(ctx context.Context, key [32]byte) (projections.View, error) {
 	view, err := c.reader.View(ctx, key[:])
 	if err != nil {
 		return projections.View{}, err

@@ -298,9 +298,18 @@ func (d *deployment) accessTokens(forgeType string) (all []forgetest.TokenState)
 	return all
 }
 
+// authenticate does what a request does with the value of its cookie.
+func authenticate(ctx context.Context, c *Commands, cookie string) (projections.View, error) {
+	key, ok := c.SessionKey(cookie)
+	if !ok {
+		return projections.View{}, projections.ErrNoSession
+	}
+	return c.Authenticate(ctx, key)
+}
+
 // live authenticates a sign-in's cookie, and sees that it is among the live sessions if it is and only then.
 func live(ctx context.Context, c *Commands, cookie secret.Text) error {
-	_, err := c.Authenticate(ctx, cookie.Reveal())
+	_, err := authenticate(ctx, c, cookie.Reveal())
 	all, allErr := c.LiveSessions(ctx)
 	key, ok := c.SessionKey(cookie.Reveal())
 	if allErr != nil || !ok || slices.Contains(all, key) != (err == nil) {

@@ -219,7 +219,7 @@ func TestRemovingAnAccountEndsEverySession(t *testing.T) {
 		all.Wait()
 		removed := d.count(`SELECT count(*) FROM operator, json_array_elements(accounts) a WHERE a->>'forge_type' = 'gitea'`) == 0
 		in.Range(func(cookie, _ any) bool {
-			if _, err := d.Authenticate(ctx, cookie.(string)); removed && err == nil {
+			if _, err := authenticate(ctx, d.Commands, cookie.(string)); removed && err == nil {
 				t.Errorf("round %d: a session outlived its account", round)
 			}
 			return true

@@ -35,14 +35,14 @@ func TestTheCookieOfASession(t *testing.T) {
 		strings.Repeat("+", 43), value[:20] + "\n" + value[21:], strings.Repeat("A", 1<<16),
 	} {
 		// A context that has ended makes every query fail: these cost none.
-		if _, err := d.Authenticate(ended, malformed); !errors.Is(err, projections.ErrNoSession) {
+		if _, err := authenticate(ended, d.Commands, malformed); !errors.Is(err, projections.ErrNoSession) {
 			t.Errorf("%.50q: %v", malformed, err)
 		}
 	}
-	if _, err := d.Authenticate(ended, value); err == nil || errors.Is(err, projections.ErrNoSession) {
+	if _, err := authenticate(ended, d.Commands, value); err == nil || errors.Is(err, projections.ErrNoSession) {
 		t.Errorf("a well-formed value without a database: %v", err)
 	}
-	if _, err := d.Authenticate(t.Context(), strings.Repeat("A", 43)); !errors.Is(err, projections.ErrNoSession) {
+	if _, err := authenticate(t.Context(), d.Commands, strings.Repeat("A", 43)); !errors.Is(err, projections.ErrNoSession) {
 		t.Errorf("a value that no session has: %v", err)
 	}
 	raw, _ := base64.RawURLEncoding.DecodeString(value)

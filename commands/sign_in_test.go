@@ -49,7 +49,7 @@ func TestClaiming(t *testing.T) {
 	if completed.ReturnTo != "/me" || completed.AttemptID == "" {
 		t.Errorf("returns to %q, ends attempt %q", completed.ReturnTo, completed.AttemptID)
 	}
-	view, err := d.Authenticate(ctx, completed.SessionSecret.Reveal())
+	view, err := authenticate(ctx, d.Commands, completed.SessionSecret.Reveal())
 	if err != nil || view.Active == nil || view.Active.ForgeType != "github" || view.AccountLogin != "alice" {
 		t.Errorf("%+v, %v", view, err)
 	}

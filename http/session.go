@@ -67,7 +67,7 @@ func (s *server) authenticate(r *http.Request) (*projections.View, error) {
 			}
 		}
 	}
-	view, err := s.config.Commands.Authenticate(r.Context(), cookie)
+	view, err := s.config.Commands.Authenticate(r.Context(), key)
 	switch {
 	case err == nil:
 		s.known.add(key)
