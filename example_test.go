@@ -60,7 +60,7 @@ func Example_embedding() {
 		return
 	}
 	fmt.Println("acting as", port.Binding().Account.Login, "on", port.Binding().BaseURL)
-	// for repository, err := range port.Repositories(ctx) { … }
+	// for repository, err := range port.Repositories(ctx, forge.RepositoryQuery{}) { … }
 
 	for e, err := range service.Log().Read(ctx, events.Query{}) {
 		if err != nil {

@@ -51,14 +51,23 @@ func (c *Caller) HTTPClient() *http.Client {
 // [MaxAPIValues]. Every other answer is an *[Error] before the library can put the body into an error of its own; hand
 // what the library returns to [Caller.Fail]. Redirects are followed within the connection's destinations.
 func (c *Caller) SDKClient() *http.Client {
-	return &http.Client{Transport: &judged{&pinned{c, MaxAPIBody}, true}, Timeout: c.transport.timeout}
+	return &http.Client{Transport: &judged{pinned: &pinned{c, MaxAPIBody}, follow: true}, Timeout: c.transport.timeout}
+}
+
+// WriteClient is [Caller.SDKClient] for requests that write: it follows no redirect, which is an error like any other.
+func (c *Caller) WriteClient() *http.Client {
+	return &http.Client{
+		Transport:     &judged{pinned: &pinned{c, MaxAPIBody}, write: true},
+		CheckRedirect: neverFollow,
+		Timeout:       c.transport.timeout,
+	}
 }
 
 // ProfileClient is [Caller.SDKClient] for asking who the token belongs to: it follows no redirect, which is an error
 // like any other, and answers are bounded by [MaxTokenBody].
 func (c *Caller) ProfileClient() *http.Client {
 	return &http.Client{
-		Transport:     &judged{&pinned{c, MaxTokenBody}, false},
+		Transport:     &judged{pinned: &pinned{c, MaxTokenBody}},
 		CheckRedirect: neverFollow,
 		Timeout:       c.transport.timeout,
 	}
@@ -91,7 +100,9 @@ func (c *Caller) Fail(op string, err error) error {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return c.transport.fail(op, known.Status, known.Err)
 	}
-	for _, sentinel := range []error{ErrNotFound, ErrNeedsReauth, ErrForbidden, ErrUnsupported, ErrUnavailable, ErrDestination} {
+	for _, sentinel := range []error{
+		ErrNotFound, ErrNeedsReauth, ErrForbidden, ErrInvalid, ErrConflict, ErrTooLarge, ErrUnsupported, ErrUnavailable, ErrDestination,
+	} {
 		if errors.Is(err, sentinel) {
 			return c.transport.fail(op, 0, err)
 		}
@@ -105,23 +116,37 @@ func (c *Caller) Fail(op string, err error) error {
 // Now is the clock's time.
 func (c *Caller) Now() time.Time { return c.transport.now() }
 
-// NewAccount makes an account of what the forge answered: an id that is no positive number is no account, whereas the
-// login, which is only shown, is cleaned.
-func (c *Caller) NewAccount(op string, id int64, login string) (Account, error) {
+// Number is an id that is a number as this module writes it, empty if it is not positive.
+func Number(id int64) string {
+	if id <= 0 {
+		return ""
+	}
+	return strconv.FormatInt(id, 10)
+}
+
+// NewAccount makes an account of what the forge answered: without an id it is no account, whereas the login, which is only
+// shown, is cleaned. See [Number] for ids that are numbers.
+func (c *Caller) NewAccount(op, id, login string) (Account, error) {
 	login = CleanString(login)
-	if id <= 0 || login == "" {
+	if id == "" || !IsClean(id) || login == "" {
 		return Account{}, c.Fail(op, unavailable("its answer names no account"))
 	}
-	return Account{ID: strconv.FormatInt(id, 10), Login: login}, nil
+	return Account{ID: id, Login: login}, nil
+}
+
+// Author is the account that wrote something; zero where the forge names none, since accounts are deleted.
+func (c *Caller) Author(id, login string) Account {
+	author, _ := c.NewAccount("author", id, login)
+	return author
 }
 
 // NewRepository makes a repository of what the forge answered, in r all but its identity. The addresses are built from
 // the connection's web root and not taken from the forge, so that no answer decides where a person or a token goes; they
-// are empty for a path that is not plain names between slashes. An id that is no positive number, and an empty path, are
-// no repository.
-func (c *Caller) NewRepository(op string, id int64, path string, r Repository) (Repository, error) {
-	r.ID, r.Path, r.Default = strconv.FormatInt(id, 10), CleanString(path), CleanString(r.Default)
-	if id <= 0 || r.Path == "" {
+// are empty for a path that is not plain names between slashes. Without an id or a path it is no repository. See [Number]
+// for ids that are numbers.
+func (c *Caller) NewRepository(op, id, path string, r Repository) (Repository, error) {
+	r.ID, r.Path, r.Default = id, CleanString(path), CleanString(r.Default)
+	if id == "" || !IsClean(id) || r.Path == "" {
 		return Repository{}, c.Fail(op, unavailable("its answer names no repository"))
 	}
 	if below, ok := webPath(path); ok {

@@ -15,6 +15,12 @@ var (
 	ErrNeedsReauth = errors.New("the forge no longer accepts the token: sign in again")
 	// ErrForbidden says that the account itself may not do that, whatever the token's scopes.
 	ErrForbidden = errors.New("the forge forbids this to the account: look at its permissions there")
+	// ErrInvalid says that the forge cannot take what it was asked: a name, a number or a text is not fit for it.
+	ErrInvalid = errors.New("the forge does not accept what was sent: check names, numbers and lengths")
+	// ErrConflict says that it is there already, or in a state in which that cannot be done.
+	ErrConflict = errors.New("it exists already, or its state does not allow that")
+	// ErrTooLarge says that a file is larger than [MaxFile].
+	ErrTooLarge = errors.New("the file is too large for this: fetch it by git, or through HTTPClient")
 	// ErrUnsupported says that this kind of forge cannot do that at all.
 	ErrUnsupported = errors.New("this kind of forge does not support that")
 	// ErrUnavailable says that the forge could not be reached or did not answer in a way that decides anything. It never
@@ -26,6 +32,9 @@ var (
 
 // ErrEndlessPages is an [ErrUnavailable]: the forge's pagination repeats itself or passes [MaxPages].
 var ErrEndlessPages = unavailable("its pagination does not end")
+
+// errTooLong is an [ErrUnavailable]: nobody expects an answer of that length.
+var errTooLong = unavailable("its answer is too long")
 
 // Error names the connection and the operation in which something went wrong. It never holds a forge's body.
 type Error struct {

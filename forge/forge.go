@@ -68,14 +68,3 @@ type Binding struct {
 	// Position is the log position of that change.
 	Position int64 `json:"position"`
 }
-
-// Repository is a repository that the token's account can see.
-type Repository struct {
-	ID       string `json:"id"`        // immutable at the forge
-	Path     string `json:"path"`      // owner/name; on GitLab the full group path
-	WebURL   string `json:"web_url"`   // where a person opens it
-	CloneURL string `json:"clone_url"` // over HTTPS, without credentials
-	Default  string `json:"default_branch"`
-	Private  bool   `json:"private"`
-	Archived bool   `json:"archived"`
-}

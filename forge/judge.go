@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -27,6 +28,22 @@ func (t *Transport) judge(resp *http.Response, body []byte) error {
 		return t.refusal(resp, body)
 	}
 	return ErrUnavailable
+}
+
+// judgeWrite is judge for requests that write, whose answers 4xx are about what was sent.
+func (t *Transport) judgeWrite(resp *http.Response, body []byte) error {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusPermanentRedirect:
+		return fmt.Errorf("%w (it has moved: look it up by its id)", ErrNotFound)
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		if t.dialect.Exists != nil && t.dialect.Exists(body) {
+			return ErrConflict
+		}
+		return ErrInvalid
+	case http.StatusConflict:
+		return ErrConflict
+	}
+	return t.judge(resp, body)
 }
 
 // refusal asks the dialect about a 403 or 429. A 429 is a rate limit in any case, and so is a 403 that says when to come

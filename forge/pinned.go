@@ -87,7 +87,7 @@ type boundedBody struct {
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, unavailable("its answer is too long")
+		return 0, errTooLong
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = unreachable(err)
@@ -98,7 +98,9 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 // judged reads answers whole and lets only 2xx through.
 type judged struct {
 	*pinned
-	follow bool
+	follow bool // redirects within the destinations
+	write  bool // requests change something at the forge
+	raw    bool // the answer is a document, which may be anything
 }
 
 func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -112,27 +114,36 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body, err := readAll(resp, j.limit)
 	switch {
+	case j.raw && errors.Is(err, errTooLong) && resp.StatusCode == http.StatusOK:
+		err = ErrTooLarge
 	case err != nil:
 	case j.follow && isFollowed(resp):
 		err = j.staysInside(resp)
+	case j.write:
+		err = j.transport.judgeWrite(resp, body)
 	default:
 		err = j.transport.judge(resp, body)
 	}
-	if err == nil && countValues(body) > MaxAPIValues {
-		err = unavailable("its answer has too many values")
-	}
-	if err == nil && resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
-		// A client library may take it for an empty list.
-		err = unavailable("its answer is empty")
-	}
-	if err == nil {
-		_, err = j.Next(resp)
+	if err == nil && !j.raw {
+		err = j.checkJSON(resp, body)
 	}
 	if err != nil {
 		return nil, j.transport.fail("request", resp.StatusCode, err)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// checkJSON refuses what a client library would take for something else, and what would take too much room.
+func (j *judged) checkJSON(resp *http.Response, body []byte) error {
+	if countValues(body) > MaxAPIValues {
+		return unavailable("its answer has too many values")
+	}
+	if resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
+		return unavailable("its answer is empty") // a library may take it for an empty list
+	}
+	_, err := j.Next(resp)
+	return err
 }
 
 // countValues counts the values of a JSON text, roughly: those that open an object or a list, and those after a comma.

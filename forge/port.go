@@ -22,6 +22,8 @@ type Provider interface {
 	// Bind returns the port of one operator's token. It does no I/O and keeps tokens, which is asked for the token
 	// before each request.
 	Bind(Binding, TokenSource) Port
+	// HookVerifier checks the deliveries of this forge's webhooks.
+	HookVerifier() HookVerifier
 }
 
 // AuthorizeRequest is RFC 6749 §4.1.1 with the PKCE challenge of RFC 7636 §4.3, method S256.
@@ -48,16 +50,50 @@ func StaticToken(t Token) TokenSource {
 
 // Port is what an application does on a forge as the operator. A port stays bound to the connection and account it
 // was made for, whatever the operator switches to. Safe for concurrent use. All methods return the errors of this
-// package ([ErrNotFound], [ErrNeedsReauth], [ErrForbidden], *[ScopeMissingError], *[RateLimitedError],
-// [ErrUnsupported], [ErrDestination], [ErrUnavailable]), each wrapped in an *[Error] that names connection and operation.
+// package ([ErrNotFound], [ErrNeedsReauth], [ErrForbidden], [ErrInvalid], [ErrConflict], [ErrTooLarge],
+// *[ScopeMissingError], *[RateLimitedError], [ErrUnsupported], [ErrDestination], [ErrUnavailable]), each wrapped in an
+// *[Error] that names connection and operation; what they return beside an error is zero.
+//
+// Numbers must be positive and names not empty; what no forge could take is [ErrInvalid] without a request. Requests that
+// write are sent once. After [ErrUnavailable] it is unknown whether such a request was carried out; EnsureHook, SetStatus and
+// RemoveHook can be repeated, Comment and OpenChange would do it twice.
 type Port interface {
 	// Binding says what the port is bound to. No I/O.
 	Binding() Binding
 	// Account asks the forge who the token belongs to.
 	Account(context.Context) (Account, error)
-	// Repositories yields the repositories the account can see, page by page as they are consumed, in the forge's
-	// order. After an error the sequence ends.
-	Repositories(context.Context) iter.Seq2[Repository, error]
+
+	// Repositories yields the repositories the account can see and the query asks for, page by page as they are consumed, in
+	// the forge's order. After an error the sequence ends.
+	Repositories(context.Context, RepositoryQuery) iter.Seq2[Repository, error]
+	// Repository looks one up.
+	Repository(context.Context, RepositoryRef) (Repository, error)
+	// File reads a file at a revision, which is a branch, a tag or a commit, and the default branch if empty. The path is
+	// relative to the repository's root, without a slash before it. What is no file (a directory, a submodule) is
+	// [ErrNotFound], more than [MaxFile] bytes [ErrTooLarge].
+	File(ctx context.Context, in RepositoryRef, path, revision string) (File, error)
+
+	// Issue looks one up by its number. Where a forge counts changes among its issues, a change's number is
+	// [ErrNotFound]. [ErrUnsupported] where the repository has no issue tracker and the forge says so.
+	Issue(ctx context.Context, in RepositoryRef, number int64) (Issue, error)
+	// Change looks up a pull or merge request by its number.
+	Change(ctx context.Context, in RepositoryRef, number int64) (Change, error)
+	// Comment comments an issue or a change. The body is Markdown, as the forge reads it.
+	Comment(ctx context.Context, in RepositoryRef, on Subject, body string) (Comment, error)
+	// OpenChange proposes a branch. If there is one open already for the same two branches, it is [ErrConflict].
+	OpenChange(context.Context, RepositoryRef, NewChange) (Change, error)
+	// SetStatus says what a check makes of a commit, named by its full hash.
+	SetStatus(ctx context.Context, in RepositoryRef, commit string, status Status) error
+
+	// EnsureHook makes the repository have a webhook as specified: the one with that URL is changed, if it has to be, or one
+	// is made. It can be repeated. The forge does not tell a hook's secret, so that a hook that is there is given it again.
+	EnsureHook(context.Context, RepositoryRef, HookSpec) (Hook, error)
+	// Hooks yields the repository's webhooks, page by page as they are consumed. After an error the sequence ends.
+	Hooks(context.Context, RepositoryRef) iter.Seq2[Hook, error]
+	// RemoveHook removes a webhook. One that is gone already is no error, and so is one whose repository is gone, or no
+	// longer visible to the account.
+	RemoveHook(ctx context.Context, in RepositoryRef, id string) error
+
 	// Revoke revokes the token at the forge. It returns [ErrUnsupported] where the forge has no such endpoint (Gitea,
 	// Forgejo) and nil if the token was already dead.
 	Revoke(context.Context) error

@@ -53,6 +53,9 @@ type Dialect struct {
 	AuthorizePath, TokenPath string
 	// Accept is sent with API requests, "application/json" if empty.
 	Accept string
+	// Exists reports whether an answer 400 or 422 says that what was to be made is there already; nil never says so. It may
+	// not keep the body.
+	Exists func(body []byte) bool
 	// Refusal reads what the common rules leave undecided: an answer 403 or 429, of which header and body are given. It
 	// returns *[RateLimitedError], *[ScopeMissingError] or nil; now is the clock's time. Neither may keep what it got.
 	Refusal func(status int, header http.Header, body []byte, now time.Time) error
@@ -169,7 +172,7 @@ func readAll(resp *http.Response, limit int64) ([]byte, error) {
 	case err != nil:
 		return nil, unreachable(err)
 	case int64(len(body)) > limit:
-		return nil, unavailable("its answer is too long")
+		return nil, errTooLong
 	}
 	return body, nil
 }

@@ -74,7 +74,7 @@ func readPage(r *http.Request, port forge.Port, limit int, cursor string) (repos
 		Repositories: []forge.Repository{},
 	}
 	seen := 0
-	for repository, err := range port.Repositories(r.Context()) {
+	for repository, err := range port.Repositories(r.Context(), forge.RepositoryQuery{}) {
 		if err != nil {
 			return repositoryPage{}, err
 		}

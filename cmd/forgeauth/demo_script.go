@@ -223,7 +223,7 @@ func (s *story) listsRepositories(ctx context.Context, at standIn) (string, erro
 		return "", err
 	}
 	var inGo []string
-	for repository, err := range port.Repositories(ctx) {
+	for repository, err := range port.Repositories(ctx, forge.RepositoryQuery{}) {
 		if err != nil {
 			return "", err
 		}

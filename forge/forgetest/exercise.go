@@ -217,7 +217,7 @@ func (b *bench) clean(t *testing.T, text string) {
 // collect reads all repositories.
 func collect(ctx context.Context, port forge.Port) ([]forge.Repository, error) {
 	var all []forge.Repository
-	for r, err := range port.Repositories(ctx) {
+	for r, err := range port.Repositories(ctx, forge.RepositoryQuery{}) {
 		if err != nil {
 			return all, err
 		}

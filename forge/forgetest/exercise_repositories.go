@@ -49,7 +49,7 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 		t.Parallel()
 		b := x.bench(t, withRepositories(manyRepositories))
 		port := b.port(t)
-		sequence := port.Repositories(t.Context())
+		sequence := port.Repositories(t.Context(), forge.RepositoryQuery{})
 		if b.Count(RepositoriesEndpoint) != 0 {
 			t.Error("a page was asked for before anything was consumed")
 		}
@@ -78,7 +78,7 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 		b := x.bench(t, withRepositories(manyRepositories))
 		port := b.port(t)
 		errs, items := 0, 0
-		for _, err := range port.Repositories(t.Context()) {
+		for _, err := range port.Repositories(t.Context(), forge.RepositoryQuery{}) {
 			if err != nil {
 				b.fails(t, "repositories", err, forge.ErrUnavailable)
 				errs++

@@ -40,13 +40,14 @@ func New(config Config) *Forge {
 	config = config.withDefaults()
 	f := &Forge{config: config, closed: make(chan struct{})}
 	f.ledger = ledger{
-		now:      config.Now,
-		clients:  map[string]*Client{},
-		codes:    map[string]*code{},
-		tokens:   map[string]*token{},
-		consents: map[consentKey]*consent{},
-		sessions: map[string]int64{},
-		pending:  map[string]*authorization{},
+		now:          config.Now,
+		clients:      map[string]*Client{},
+		codes:        map[string]*code{},
+		tokens:       map[string]*token{},
+		consents:     map[consentKey]*consent{},
+		sessions:     map[string]int64{},
+		pending:      map[string]*authorization{},
+		repositories: map[int64]*contents{},
 	}
 	f.faults.waiting = map[Endpoint][]Fault{}
 	f.traffic.changed = make(chan struct{})

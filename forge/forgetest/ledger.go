@@ -11,17 +11,19 @@ import (
 
 // ledger is everything the forge remembers. Its methods expect [Forge.mu] to be held.
 type ledger struct {
-	now      func() time.Time
-	clients  map[string]*Client
-	users    []*User
-	codes    map[string]*code
-	tokens   map[string]*token
-	pairs    []*pair
-	consents map[consentKey]*consent
-	sessions map[string]int64
-	pending  map[string]*authorization
-	issued   []Issue
-	serial   int64
+	now     func() time.Time
+	clients map[string]*Client
+	users   []*User
+	codes   map[string]*code
+	tokens  map[string]*token
+	pairs   []*pair
+	// repositories holds what has been looked at, by the repository's id.
+	repositories map[int64]*contents
+	consents     map[consentKey]*consent
+	sessions     map[string]int64
+	pending      map[string]*authorization
+	issued       []Issue
+	serial       int64
 }
 
 // code is an authorization code and what it is bound to.
@@ -70,12 +72,13 @@ type IssueKind string
 
 // The kinds of secrets a forge issues.
 const (
-	CodeIssue         IssueKind = "authorization code"
-	AccessTokenIssue  IssueKind = "access token"
-	RefreshTokenIssue IssueKind = "refresh token"
-	IDTokenIssue      IssueKind = "id token"
-	ClientSecretIssue IssueKind = "client secret"
-	SessionIssue      IssueKind = "forge session"
+	CodeIssue          IssueKind = "authorization code"
+	AccessTokenIssue   IssueKind = "access token"
+	RefreshTokenIssue  IssueKind = "refresh token"
+	IDTokenIssue       IssueKind = "id token"
+	ClientSecretIssue  IssueKind = "client secret"
+	SessionIssue       IssueKind = "forge session"
+	WebhookSecretIssue IssueKind = "webhook secret"
 )
 
 // Issue is one secret that a forge ever issued.

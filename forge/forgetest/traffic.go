@@ -23,6 +23,13 @@ const (
 	RevokeEndpoint        Endpoint = "revoke"
 	UserEndpoint          Endpoint = "user"
 	RepositoriesEndpoint  Endpoint = "repositories"
+	RepositoryEndpoint    Endpoint = "repository"
+	FileEndpoint          Endpoint = "file"
+	IssueEndpoint         Endpoint = "issue"
+	ChangeEndpoint        Endpoint = "change"
+	CommentEndpoint       Endpoint = "comment"
+	StatusEndpoint        Endpoint = "status"
+	HookEndpoint          Endpoint = "hook"
 	IntrospectionEndpoint Endpoint = "introspection"
 	VersionEndpoint       Endpoint = "version"
 	PageEndpoint          Endpoint = "pages"
@@ -54,8 +61,29 @@ func (f *Forge) endpoint(r *http.Request) Endpoint {
 	case strings.HasSuffix(path, "/version"):
 		return VersionEndpoint
 	default:
-		return OtherEndpoint
+		return workEndpoint(path)
 	}
+}
+
+// workEndpoint classifies what is below a repository. The first match counts, so that a file's path may hold any word.
+func workEndpoint(path string) Endpoint {
+	for _, match := range []struct {
+		endpoint Endpoint
+		parts    []string
+	}{
+		{FileEndpoint, []string{"/contents/", "/raw/", "/media/", "/repository/files/", "/src/"}},
+		{HookEndpoint, []string{"/hooks"}},
+		{StatusEndpoint, []string{"/statuses"}},
+		{CommentEndpoint, []string{"/comments", "/notes"}},
+		{ChangeEndpoint, []string{"/pulls", "/merge_requests", "/pullrequests"}},
+		{IssueEndpoint, []string{"/issues"}},
+		{RepositoryEndpoint, []string{"/repos/", "/repositories/", "/projects/"}},
+	} {
+		if slices.ContainsFunc(match.parts, func(part string) bool { return strings.Contains(path, part) }) {
+			return match.endpoint
+		}
+	}
+	return OtherEndpoint
 }
 
 // Request is one request that reached the forge, without any value that could be secret.

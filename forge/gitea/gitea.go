@@ -54,7 +54,7 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	if err != nil {
 		return forge.Account{}, err
 	}
-	return p.NewAccount(op, u.ID, u.Login)
+	return p.NewAccount(op, forge.Number(u.ID), u.Login)
 }
 
 type repository struct {
@@ -68,15 +68,18 @@ type repository struct {
 
 // Repositories lists what the account owns or is a member of, 50 to a page, which is the most that both forges give
 // unless configured otherwise.
-func (p *port) Repositories(ctx context.Context) iter.Seq2[forge.Repository, error] {
+func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
 	const op = "repositories"
 	return func(yield func(forge.Repository, error) bool) {
 		for r, err := range forge.Pages[repository](ctx, p.Caller, op, "/user/repos?limit=50") {
 			var out forge.Repository
 			if err == nil {
-				out, err = p.NewRepository(op, r.ID, r.FullName, forge.Repository{
+				out, err = p.NewRepository(op, forge.Number(r.ID), r.FullName, forge.Repository{
 					Default: r.DefaultBranch, Private: r.Private || r.Internal, Archived: r.Archived,
 				})
+			}
+			if err == nil && !query.Admits(out) {
+				continue
 			}
 			if !yield(out, err) || err != nil {
 				return

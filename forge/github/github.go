@@ -79,11 +79,11 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	if err != nil {
 		return forge.Account{}, p.Fail(op, err)
 	}
-	return p.NewAccount(op, u.GetID(), u.GetLogin())
+	return p.NewAccount(op, forge.Number(u.GetID()), u.GetLogin())
 }
 
 // Repositories lists what the account owns, collaborates on or sees through an organization, 100 to a page.
-func (p *port) Repositories(ctx context.Context) iter.Seq2[forge.Repository, error] {
+func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
 	const op = "repositories"
 	return func(yield func(forge.Repository, error) bool) {
 		client, err := p.client(p.SDKClient())
@@ -99,9 +99,12 @@ func (p *port) Repositories(ctx context.Context) iter.Seq2[forge.Repository, err
 				return
 			}
 			for _, r := range page {
-				out, err := p.NewRepository(op, r.GetID(), r.GetFullName(), forge.Repository{
+				out, err := p.NewRepository(op, forge.Number(r.GetID()), r.GetFullName(), forge.Repository{
 					Default: r.GetDefaultBranch(), Private: r.GetPrivate(), Archived: r.GetArchived(),
 				})
+				if err == nil && !query.Admits(out) {
+					continue
+				}
 				if !yield(out, err) || err != nil {
 					return
 				}

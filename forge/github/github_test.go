@@ -47,7 +47,7 @@ func TestPagesAreCountedByTheForgeWithinBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var failed error
-		for _, failed = range provider.Bind(forge.Binding{}, forge.StaticToken(forge.Token{Access: secret.New("t")})).Repositories(t.Context()) {
+		for _, failed = range provider.Bind(forge.Binding{}, forge.StaticToken(forge.Token{Access: secret.New("t")})).Repositories(t.Context(), forge.RepositoryQuery{}) {
 			break
 		}
 		if !errors.Is(failed, forge.ErrEndlessPages) || requests != 1 {

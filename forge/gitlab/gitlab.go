@@ -56,7 +56,7 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	if err != nil {
 		return forge.Account{}, err
 	}
-	return p.NewAccount(op, u.ID, u.Username)
+	return p.NewAccount(op, forge.Number(u.ID), u.Username)
 }
 
 type project struct {
@@ -69,16 +69,19 @@ type project struct {
 
 // Repositories lists the projects the account is a member of, by ascending id: keyset pagination, which neither skips
 // nor repeats a project when others come and go meanwhile, and has no last page that GitLab refuses to count to.
-func (p *port) Repositories(ctx context.Context) iter.Seq2[forge.Repository, error] {
+func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
 	const op = "repositories"
 	const first = "/projects?membership=true&order_by=id&pagination=keyset&per_page=100&sort=asc"
 	return func(yield func(forge.Repository, error) bool) {
 		for r, err := range forge.Pages[project](ctx, p.Caller, op, first) {
 			var out forge.Repository
 			if err == nil {
-				out, err = p.NewRepository(op, r.ID, r.PathWithNamespace, forge.Repository{
+				out, err = p.NewRepository(op, forge.Number(r.ID), r.PathWithNamespace, forge.Repository{
 					Default: r.DefaultBranch, Private: r.Visibility != "public", Archived: r.Archived,
 				})
+			}
+			if err == nil && !query.Admits(out) {
+				continue
 			}
 			if !yield(out, err) || err != nil {
 				return
