@@ -21,6 +21,10 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	AccountRemoved{}.fact():           decode[AccountRemoved],
 	OperatorRecovered{}.fact():        decode[OperatorRecovered],
 	TokenIssued{}.fact():              decode[TokenIssued],
+	TokenRefreshStarted{}.fact():      decode[TokenRefreshStarted],
+	TokenRefreshed{}.fact():           decode[TokenRefreshed],
+	TokenRefreshFailed{}.fact():       decode[TokenRefreshFailed],
+	TokenRejected{}.fact():            decode[TokenRejected],
 	TokenRevocationRequested{}.fact(): decode[TokenRevocationRequested],
 	TokenRevoked{}.fact():             decode[TokenRevoked],
 	ConnectionRebound{}.fact():        decode[ConnectionRebound],
@@ -64,7 +68,7 @@ func encode(f Fact) ([]byte, error) {
 	return payload, nil
 }
 
-// SealedTokens is the sealed part of a [TokenIssued]: two ciphertexts, and a keyed hash of the access token, by which two
+// SealedTokens is the sealed part of a [TokenIssued] and a [TokenRefreshed]: two ciphertexts, and a keyed hash of the access token, by which two
 // tokens can be told to be the same without opening either.
 type SealedTokens struct {
 	Access      []byte

@@ -28,6 +28,8 @@ func facts() map[string]events.Fact {
 		ForgeType: "gitlab-work", BaseURL: "https://git.example/sub", AccountID: "1001", AccountLogin: "zoë <&> \u2028 o'neill",
 	}
 	key := uuid.MustParse("0193a7c0-0000-7000-8000-000000000001")
+	next := uuid.MustParse("0193a7c0-0000-7000-8000-000000000002")
+	attempt := uuid.MustParse("0193a7c0-0000-7000-8000-000000000003")
 	github := "github"
 	return map[string]events.Fact{
 		"OperatorClaimed":          events.OperatorClaimed{Account: account},
@@ -36,6 +38,12 @@ func facts() map[string]events.Fact {
 		"OperatorRecovered":        events.OperatorRecovered{CodeExpiresAt: at},
 		"TokenIssued":              events.TokenIssued{Account: account, Kind: "gitlab", Grant: "authorization_code", Scopes: []string{"api"}, ExpiresAt: &at, Refreshable: true, DataKey: key},
 		"TokenIssued-unknown":      events.TokenIssued{Account: account, Kind: "gitea", Grant: "imported", DataKey: key},
+		"TokenRefreshStarted":      events.TokenRefreshStarted{ForgeType: "gitlab-work", DataKey: key, Attempt: attempt, Deadline: at, Recovering: true},
+		"TokenRefreshed":           events.TokenRefreshed{Account: account, Kind: "gitlab", Scopes: []string{"api"}, ExpiresAt: &at, Refreshable: true, DataKey: next, Replaces: key, Attempt: attempt},
+		"TokenRefreshed-unknown":   events.TokenRefreshed{Account: account, Kind: "gitea", DataKey: next, Replaces: key, Attempt: attempt},
+		"TokenRefreshFailed":       events.TokenRefreshFailed{ForgeType: "gitlab-work", DataKey: key, Attempt: attempt, Verdict: "unknown", Code: "unavailable", RetryAt: &at},
+		"TokenRefreshFailed-dead":  events.TokenRefreshFailed{ForgeType: "gitlab-work", DataKey: key, Attempt: attempt, Verdict: "rejected", Code: "invalid_grant", NeedsReauth: true},
+		"TokenRejected":            events.TokenRejected{ForgeType: "gitlab-work", DataKey: key},
 		"TokenRevocationRequested": events.TokenRevocationRequested{Account: account, DataKey: key, IssuedAt: 7, Reason: "disconnected"},
 		"TokenRevoked":             events.TokenRevoked{ForgeType: "gitlab-work", DataKey: key, Outcome: "confirmed"},
 		"ConnectionRebound":        events.ConnectionRebound{ForgeType: "gitlab-work", From: "https://old.example", To: "https://git.example", AccountsKept: true},

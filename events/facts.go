@@ -70,6 +70,62 @@ type (
 		DataKey uuid.UUID `json:"data_key"`
 	}
 
+	// TokenRefreshStarted says that a process is about to trade a token's refresh token for a new pair. Nobody else does
+	// before the deadline, or until one of the facts below has the same attempt. Without one of them the outcome is not
+	// known: the forge may have given the new pair to a process that is gone. Stream token/F.
+	TokenRefreshStarted struct {
+		ForgeType string `json:"forge_type"`
+		// DataKey names the token that is refreshed.
+		DataKey uuid.UUID `json:"data_key"`
+		// Attempt is drawn for this attempt.
+		Attempt uuid.UUID `json:"attempt"`
+		// Deadline is by the database's clock, which need not agree with the time of the event.
+		Deadline time.Time `json:"deadline"`
+		// Recovering says that the outcome of an attempt before is not known.
+		Recovering bool `json:"recovering"`
+	}
+
+	// TokenRefreshed says that the forge granted a new pair for the refresh token of the one that it replaces, whose data
+	// key is gone with it. Stream token/F; its sealed part is a [SealedTokens].
+	TokenRefreshed struct {
+		Account
+
+		Kind string `json:"kind"` // the forge's kind
+		// Scopes as granted; those of the token before where the forge does not say.
+		Scopes []string `json:"scopes"`
+		// ExpiresAt is null for a token that does not expire.
+		ExpiresAt   *time.Time `json:"expires_at"`
+		Refreshable bool       `json:"refreshable"`
+		// DataKey is the id of the key that seals this token pair and no other, Replaces that of the pair before.
+		DataKey  uuid.UUID `json:"data_key"`
+		Replaces uuid.UUID `json:"replaces"`
+		Attempt  uuid.UUID `json:"attempt"`
+	}
+
+	// TokenRefreshFailed says that an attempt brought no new token, and what that says about the one there is. Stream token/F.
+	TokenRefreshFailed struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+		Attempt   uuid.UUID `json:"attempt"`
+		// Verdict is rejected (the forge no longer takes the refresh token), unknown (it did not decide) or superseded (the
+		// connection had another token by then, or none).
+		Verdict string `json:"verdict"` // one of the Verdict constants
+		// Code is the forge's error code in lower case letters and underscores, or unavailable, rate_limited, not_sent or
+		// outcome_unknown (it rejects a token that an attempt before may have spent).
+		Code string `json:"code"`
+		// RetryAt is when it is tried again at the earliest; null if it is not.
+		RetryAt *time.Time `json:"retry_at"`
+		// NeedsReauth says that only a sign-in helps. The token stays sealed.
+		NeedsReauth bool `json:"needs_reauth"`
+	}
+
+	// TokenRejected says that the forge refused a living token twice, some time apart: only a sign-in helps. The token stays
+	// sealed. Stream token/F.
+	TokenRejected struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+	}
+
 	// TokenRevocationRequested says that a token must no longer be used and is to be revoked at the forge. Stream
 	// token/F. If it was the connection's current token, the connection is no longer connected.
 	TokenRevocationRequested struct {
@@ -150,6 +206,13 @@ type (
 	}
 )
 
+// The verdicts of a [TokenRefreshFailed] on the token that was to be refreshed.
+const (
+	VerdictRejected   = "rejected"
+	VerdictUnknown    = "unknown"
+	VerdictSuperseded = "superseded"
+)
+
 // kind names a type of fact and the schema in which this program writes it.
 type kind struct {
 	name   string
@@ -161,6 +224,10 @@ func (AccountLinked) fact() kind            { return kind{"AccountLinked", 1} }
 func (AccountRemoved) fact() kind           { return kind{"AccountRemoved", 1} }
 func (OperatorRecovered) fact() kind        { return kind{"OperatorRecovered", 1} }
 func (TokenIssued) fact() kind              { return kind{"TokenIssued", 1} }
+func (TokenRefreshStarted) fact() kind      { return kind{"TokenRefreshStarted", 1} }
+func (TokenRefreshed) fact() kind           { return kind{"TokenRefreshed", 1} }
+func (TokenRefreshFailed) fact() kind       { return kind{"TokenRefreshFailed", 1} }
+func (TokenRejected) fact() kind            { return kind{"TokenRejected", 1} }
 func (TokenRevocationRequested) fact() kind { return kind{"TokenRevocationRequested", 1} }
 func (TokenRevoked) fact() kind             { return kind{"TokenRevoked", 1} }
 func (ConnectionRebound) fact() kind        { return kind{"ConnectionRebound", 1} }

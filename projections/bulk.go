@@ -37,6 +37,8 @@ func elementType(field any) (element, cast string, ok bool) {
 		return "uuid", "", true
 	case *int64:
 		return "bigint", "", true
+	case *bool:
+		return "boolean", "", true
 	case *time.Time, **time.Time:
 		return "timestamptz", "", true
 	case *[]string: // an array of arrays would have to be a rectangle
@@ -58,6 +60,8 @@ func (t table[K, R]) bulkArgs(rows []R) []any {
 			case *[16]byte:
 				columns[i] = appendTo(columns[i], *value)
 			case *int64:
+				columns[i] = appendTo(columns[i], *value)
+			case *bool:
 				columns[i] = appendTo(columns[i], *value)
 			case *time.Time:
 				columns[i] = appendTo(columns[i], *value)

@@ -10,11 +10,13 @@ import (
 
 var tokensTable = table[string, Token]{
 	name:    "operator_oauth_tokens",
-	version: 1,
+	version: 2, // 2: refreshes
 	columns: []string{
 		"forge_type", "kind", "base_url", "account_id", "account_login", "access_token", "refresh_token",
 		"token_fingerprint", "data_key", "scopes", "expires_at", "issued_at", "generation", "created_at", "updated_at",
-		"version",
+		"version", "granted_at", "refresh_attempt", "refresh_deadline", "refresh_recovering", "refresh_failures",
+		"refresh_failed_at", "refresh_verdict", "refresh_code", "refresh_retry_at", "refresh_rejected_at",
+		"needs_reauth_since", "needs_reauth_reason",
 	},
 	by:    "forge_type",
 	keyOf: func(t Token) string { return t.ForgeType },
@@ -22,7 +24,9 @@ var tokensTable = table[string, Token]{
 		return []any{
 			&t.ForgeType, &t.Kind, &t.BaseURL, &t.AccountID, &t.AccountLogin, &t.AccessToken, &t.RefreshToken,
 			&t.Fingerprint, asUUID(&t.DataKey), &t.Scopes, &t.ExpiresAt, &t.IssuedAt, &t.Generation, &t.CreatedAt, &t.UpdatedAt,
-			&t.Version,
+			&t.Version, &t.GrantedAt, asUUID(&t.Refresh.Attempt), &t.Refresh.Deadline, &t.Refresh.Recovering, &t.Refresh.Failures,
+			&t.Refresh.FailedAt, &t.Refresh.Verdict, &t.Refresh.Code, &t.Refresh.RetryAt, &t.Refresh.RejectedAt,
+			&t.NeedsReauthSince, &t.NeedsReauthReason,
 		}
 	},
 }
@@ -35,29 +39,17 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 	}
 	switch fact := e.Fact.(type) {
 	case events.TokenIssued:
-		sealed, err := events.ParseSealedTokens(e.Sealed)
-		if err != nil {
-			return fmt.Errorf("event %d: %w", e.Position, err)
+		granted := Token{Account: fact.Account, Kind: fact.Kind, DataKey: fact.DataKey, Scopes: fact.Scopes, ExpiresAt: fact.ExpiresAt}
+		if err := putToken(tokens, forgeType, e, granted); err != nil {
+			return err
 		}
-		issued := Token{
-			Account:      fact.Account,
-			Kind:         fact.Kind,
-			AccessToken:  sealed.Access,
-			RefreshToken: sealed.Refresh,
-			Fingerprint:  sealed.Fingerprint,
-			DataKey:      fact.DataKey,
-			Scopes:       fact.Scopes,
-			IssuedAt:     e.Position,
-			Generation:   e.StreamVersion,
-			CreatedAt:    e.OccurredAt,
+	case events.TokenRefreshed:
+		granted := Token{Account: fact.Account, Kind: fact.Kind, DataKey: fact.DataKey, Scopes: fact.Scopes, ExpiresAt: fact.ExpiresAt}
+		if err := putToken(tokens, forgeType, e, granted); err != nil {
+			return err
 		}
-		if fact.ExpiresAt != nil {
-			issued.ExpiresAt = new(micros(*fact.ExpiresAt))
-		}
-		if before, ok := tokens.live[forgeType]; ok {
-			issued.CreatedAt = before.CreatedAt
-		}
-		tokens.put(issued)
+	case events.TokenRefreshStarted, events.TokenRefreshFailed, events.TokenRejected:
+		tokens.change(forgeType, func(t *Token) { applyRefresh(t, e) })
 	case events.TokenRevocationRequested:
 		if tokens.live[forgeType].DataKey == fact.DataKey {
 			tokens.drop(forgeType)
@@ -68,6 +60,61 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 	tokens.change(forgeType, func(t *Token) { t.Version, t.UpdatedAt = e.StreamVersion, e.OccurredAt })
 	return nil
 }
+
+// putToken makes what an event granted its connection's token.
+func putToken(tokens *rows[string, Token], forgeType string, e events.Event, granted Token) error {
+	sealed, err := events.ParseSealedTokens(e.Sealed)
+	if err != nil {
+		return fmt.Errorf("event %d: %w", e.Position, err)
+	}
+	granted.AccessToken, granted.RefreshToken, granted.Fingerprint = sealed.Access, sealed.Refresh, sealed.Fingerprint
+	granted.IssuedAt, granted.Generation = e.Position, e.StreamVersion
+	granted.GrantedAt, granted.CreatedAt = e.OccurredAt, e.OccurredAt
+	if granted.ExpiresAt != nil {
+		granted.ExpiresAt = new(micros(*granted.ExpiresAt))
+	}
+	if before, ok := tokens.live[forgeType]; ok {
+		granted.CreatedAt = before.CreatedAt
+	}
+	tokens.put(granted)
+	return nil
+}
+
+// applyRefresh folds what happened to a token into its row. What is about a token that the connection has no more, or an
+// attempt that another one has taken over from, changes nothing.
+func applyRefresh(t *Token, e events.Event) {
+	switch fact := e.Fact.(type) {
+	case events.TokenRefreshStarted:
+		if t.DataKey == fact.DataKey {
+			t.Refresh.Attempt, t.Refresh.Deadline = fact.Attempt, new(micros(fact.Deadline))
+			t.Refresh.Recovering = fact.Recovering
+		}
+	case events.TokenRefreshFailed:
+		r := &t.Refresh
+		if t.DataKey != fact.DataKey || r.Attempt != fact.Attempt {
+			return
+		}
+		r.Attempt, r.Deadline = uuid.Nil, nil
+		r.Failures++
+		r.FailedAt, r.Verdict, r.Code, r.RetryAt = new(e.OccurredAt), fact.Verdict, fact.Code, nil
+		if fact.RetryAt != nil {
+			r.RetryAt = new(micros(*fact.RetryAt))
+		}
+		if fact.Verdict == events.VerdictRejected && r.RejectedAt == nil {
+			r.RejectedAt = new(e.OccurredAt)
+		}
+		if fact.NeedsReauth {
+			t.NeedsReauthSince, t.NeedsReauthReason = new(e.OccurredAt), fact.Code
+		}
+	case events.TokenRejected:
+		if t.DataKey == fact.DataKey && t.NeedsReauthSince == nil {
+			t.NeedsReauthSince, t.NeedsReauthReason = new(e.OccurredAt), ReasonUnauthorized
+		}
+	}
+}
+
+// ReasonUnauthorized is the reason of a row that needs a sign-in because the forge refused its token in use.
+const ReasonUnauthorized = "unauthorized"
 
 var revocationsTable = table[uuid.UUID, Revocation]{
 	name:    "token_revocations",

@@ -23,10 +23,39 @@ type Token struct {
 	// IssuedAt is the position of the event that holds this token, Generation that event's stream version.
 	IssuedAt   int64
 	Generation int64
-	CreatedAt  time.Time // when the connection was connected
-	UpdatedAt  time.Time // when the row last changed
-	Version    int64
+	GrantedAt  time.Time // when the forge granted this token, in a sign-in or a refresh
+	Refresh    Refresh
+	// NeedsReauthSince is since when only a sign-in helps, nil for a token that is good as far as is known. The reason is the
+	// error code with which the forge refused to refresh it, outcome_unknown, or unauthorized for one that it refused in use.
+	NeedsReauthSince  *time.Time
+	NeedsReauthReason string
+
+	CreatedAt time.Time // when the connection was connected
+	UpdatedAt time.Time // when the row last changed
+	Version   int64
 }
+
+// Refresh is what a row of operator_oauth_tokens says about attempts to refresh its token. A new token begins with the zero
+// value.
+type Refresh struct {
+	// Attempt is the one that is open, zero if none is. Until Deadline, by the database's clock, nobody begins another.
+	Attempt  uuid.UUID
+	Deadline *time.Time // nil if no attempt is open
+	// Recovering says that the outcome of some attempt is not known, because its process ended without writing it.
+	Recovering bool
+	// Failures counts the attempts that failed; the rest is of the last one.
+	Failures int64
+	FailedAt *time.Time
+	Verdict  string // one of the Verdict constants of package events, or empty
+	Code     string
+	// RetryAt is when the next attempt is due at the earliest.
+	RetryAt *time.Time
+	// RejectedAt is when the forge first rejected the refresh token.
+	RejectedAt *time.Time
+}
+
+// Refreshable reports whether there is a refresh token that, as far as is known, can be used.
+func (t Token) Refreshable() bool { return len(t.RefreshToken) > 0 && t.NeedsReauthSince == nil }
 
 // Expired reports whether the access token has stopped working at now.
 func (t Token) Expired(now time.Time) bool { return t.ExpiresAt != nil && !now.Before(*t.ExpiresAt) }

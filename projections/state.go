@@ -77,7 +77,8 @@ func (s *State) Versions() map[string]int {
 // Apply folds one event. What an event does to the tables is said here and in the files of the tables, and nowhere else.
 func (s *State) Apply(e events.Event) error {
 	switch e.Fact.(type) {
-	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
+	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected,
+		events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
 		applyRevocation(&s.revocations, e)
 		return applyToken(&s.tokens, e)
 	case events.ForgeActivated, events.ForgeDeactivated:
