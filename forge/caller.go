@@ -17,11 +17,11 @@ import (
 type Caller struct {
 	transport *Transport
 	binding   Binding
-	keep      TokenSource
+	keep      Keeper
 }
 
 // Caller returns the caller of one token. It does no I/O and costs one allocation.
-func (t *Transport) Caller(b Binding, keep TokenSource) *Caller {
+func (t *Transport) Caller(b Binding, keep Keeper) *Caller {
 	return &Caller{transport: t, binding: b, keep: keep}
 }
 
@@ -30,7 +30,10 @@ func (c *Caller) Binding() Binding { return c.binding }
 
 // Token asks the keeper for the token of the next request and checks that it can be sent.
 func (c *Caller) Token(ctx context.Context) (Token, error) {
-	token, err := c.keep(ctx)
+	return sendable(c.keep.Token(ctx))
+}
+
+func sendable(token Token, err error) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}

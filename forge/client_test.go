@@ -1,7 +1,6 @@
 package forge_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -262,13 +261,13 @@ func TestTheKeeperIsAskedBeforeEachRequest(t *testing.T) {
 		_, _ = io.WriteString(w, `{"id":1}`)
 	})
 	asked := 0
-	caller := s.transport.Caller(forge.Binding{}, func(context.Context) (forge.Token, error) {
+	caller := s.transport.Caller(forge.Binding{}, keeper{token: func() (forge.Token, error) {
 		asked++
 		if asked == 3 {
 			return forge.Token{}, fmt.Errorf("expired: %w", forge.ErrNeedsReauth)
 		}
 		return forge.Token{Access: secret.New("t" + strconv.Itoa(asked)), Refresh: secret.New("r"), ExpiresAt: clock}, nil
-	})
+	}})
 	for range 2 {
 		if _, err := forge.Profile[profile](t.Context(), caller, "account", "/user"); err != nil {
 			t.Fatal(err)

@@ -26,6 +26,8 @@ var (
 	// ErrUnavailable says that the forge could not be reached or did not answer in a way that decides anything. It never
 	// says anything about the token.
 	ErrUnavailable = errors.New("the forge is unavailable or did not answer sensibly: try again later")
+	// ErrNotSent is an [ErrUnavailable] of which it is certain that the forge has not heard of the request.
+	ErrNotSent = fmt.Errorf("%w (nothing was sent)", ErrUnavailable)
 	// ErrDestination says that a request with a token was about to leave the configured forge.
 	ErrDestination = errors.New("refused to send the token outside of the configured forge")
 )
@@ -65,6 +67,16 @@ type ExchangeError struct {
 
 func (e *ExchangeError) Error() string {
 	return "the forge refused the exchange: " + e.Code
+}
+
+// RefreshRejectedError says that the forge no longer takes a refresh token: it was used, revoked, or has expired. Code is like
+// that of an [ExchangeError].
+type RefreshRejectedError struct {
+	Code string
+}
+
+func (e *RefreshRejectedError) Error() string {
+	return "the forge rejected the refresh token: " + e.Code
 }
 
 // RateLimitedError says that the forge wants to be left alone until a time; Until is zero where it does not say.

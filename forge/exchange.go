@@ -49,17 +49,26 @@ func (t *Transport) AuthorizeURL(r AuthorizeRequest) string {
 
 // Exchange implements [Provider]: exactly one POST, on a connection of its own, following no redirect.
 func (t *Transport) Exchange(ctx context.Context, r ExchangeRequest) (Token, error) {
-	const op = "exchange"
 	ctx, cancel := t.withTimeout(ctx)
 	defer cancel()
-	post := &tokenPost{transport: t}
+	token, status, err := t.grant(ctx, &tokenPost{transport: t}, func(ctx context.Context) (*oauth2.Token, error) {
+		return t.config(r.RedirectURI).Exchange(ctx, r.Code, oauth2.VerifierOption(r.Verifier)) //nolint:wrapcheck // grant replaces it
+	})
+	if err != nil {
+		return Token{}, t.fail("exchange", status, err)
+	}
+	return token, nil
+}
+
+// grant has the OAuth library make one request of the token endpoint, and says in our own words what came of it.
+func (t *Transport) grant(
+	ctx context.Context, post *tokenPost, ask func(context.Context) (*oauth2.Token, error),
+) (token Token, status int, err error) {
 	client := &http.Client{Transport: post, CheckRedirect: neverFollow}
-	granted, err := t.config(r.RedirectURI).Exchange(
-		context.WithValue(ctx, oauth2.HTTPClient, client), r.Code, oauth2.VerifierOption(r.Verifier))
+	granted, err := ask(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err == nil {
-		var token Token
 		if token, err = readToken(granted, t.now()); err == nil {
-			return token, nil
+			return token, post.status, nil
 		}
 	}
 	var refused *oauth2.RetrieveError
@@ -74,20 +83,25 @@ func (t *Transport) Exchange(ctx context.Context, r ExchangeRequest) (Token, err
 		// Neither a token nor an error code. What the library says of it can quote the body.
 		err = unavailable("its token endpoint answered neither a token nor an error")
 	}
-	return Token{}, t.fail(op, post.status, err)
+	return Token{}, post.status, err
 }
 
-// tokenPost is the round tripper of one exchange. It remembers what went wrong in our own words, since errors come back
-// from [http.Client] and the OAuth library with URLs and bodies wrapped around them.
+// tokenPost is the round tripper of one request to the token endpoint. It remembers what went wrong in our own words, since
+// errors come back from [http.Client] and the OAuth library with URLs and bodies wrapped around them.
 type tokenPost struct {
 	transport *Transport
-	status    int
-	err       error
+	// body, if not nil, stands between the form and the connection.
+	body   func(io.ReadCloser) io.ReadCloser
+	status int
+	err    error
 }
 
 func (p *tokenPost) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept", "application/json") // without it GitHub answers a form
+	if p.body != nil {
+		req.Body = p.body(req.Body)
+	}
 	resp, body, err := p.transport.once(req)
 	if resp != nil {
 		p.status = resp.StatusCode

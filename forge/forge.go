@@ -54,6 +54,8 @@ type Token struct {
 	ExpiresAt time.Time
 	// Scopes as granted, nil where the forge does not say (Gitea and Forgejo never do).
 	Scopes []string
+	// Generation tells the tokens of a connection apart, as in [Binding]; 0 for a token that is not stored.
+	Generation int64
 }
 
 // Binding says what a [Port] is bound to. It holds no token and may be logged.

@@ -16,7 +16,7 @@ type pinned struct {
 }
 
 func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := p.roundTrip(req)
+	resp, _, err := p.roundTrip(req)
 	if err == nil {
 		err = p.staysInside(resp)
 	}
@@ -26,17 +26,52 @@ func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (p *pinned) roundTrip(req *http.Request) (*http.Response, error) {
+// roundTrip makes the request, and once more if the forge answers 401 and the keeper has another token. If it has not, the
+// answer is returned as it is, and with it why there was no second try.
+func (p *pinned) roundTrip(req *http.Request) (resp *http.Response, refused, err error) {
 	if !p.transport.allowed.admitsRequest(req) {
 		closeBody(req.Body)
-		return nil, ErrDestination
+		return nil, nil, ErrDestination
 	}
 	token, err := p.Token(req.Context())
 	if err != nil {
 		closeBody(req.Body)
-		return nil, err
+		return nil, nil, err
 	}
+	resp, err = p.send(req, req.Body, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, nil, err
+	}
+	another, refused := sendable(p.keep.Refused(req.Context(), token))
+	if refused != nil {
+		return resp, refused, nil
+	}
+	body, err := again(req)
+	if err != nil {
+		return resp, err, nil
+	}
+	closeBody(resp.Body)
+	resp, err = p.send(req, body, another)
+	return resp, nil, err
+}
+
+// again returns the body of a request for another time.
+func again(req *http.Request) (io.ReadCloser, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req.Body, nil
+	}
+	if req.GetBody != nil {
+		if body, err := req.GetBody(); err == nil {
+			return body, nil
+		}
+	}
+	return nil, unavailable("the token was replaced meanwhile, and the request cannot be repeated")
+}
+
+// send makes the request with the token.
+func (p *pinned) send(req *http.Request, body io.ReadCloser, token Token) (*http.Response, error) {
 	sent := req.Clone(req.Context())
+	sent.Body = body
 	sent.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
 	resp, err := p.transport.send(p.transport.kept, sent)
 	if err != nil {
@@ -108,7 +143,7 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Accept", j.transport.dialect.Accept)
 	}
-	resp, err := j.roundTrip(req)
+	resp, refused, err := j.roundTrip(req)
 	if err != nil {
 		return nil, j.transport.fail("request", 0, err)
 	}
@@ -117,6 +152,8 @@ func (j *judged) RoundTrip(req *http.Request) (*http.Response, error) {
 	case j.raw && errors.Is(err, errTooLong) && resp.StatusCode == http.StatusOK:
 		err = ErrTooLarge
 	case err != nil:
+	case refused != nil:
+		err = refused
 	case j.follow && isFollowed(resp):
 		err = j.staysInside(resp)
 	case j.write:

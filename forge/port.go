@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"golang.org/x/oauth2"
+
+	"github.com/forgeauth/forgeauth/secret"
 )
 
 // Provider is one configured forge as seen without an operator's token: it sends people to consent and exchanges what
@@ -19,9 +21,13 @@ type Provider interface {
 	// are single-use and so nothing is tried twice. It returns *[ExchangeError] when the forge refuses and
 	// [ErrUnavailable] when it does not answer, or not in a way that says whether the code was used.
 	Exchange(context.Context, ExchangeRequest) (Token, error)
-	// Bind returns the port of one operator's token. It does no I/O and keeps tokens, which is asked for the token
-	// before each request.
-	Bind(Binding, TokenSource) Port
+	// Refresh trades a refresh token for a new pair (RFC 6749 §6) in exactly one POST, like Exchange: a refresh token can be
+	// single-use, and a lost answer with it. It returns *[RefreshRejectedError] when the forge no longer takes the refresh
+	// token; *[ExchangeError] when it refuses the client or the request, *[RateLimitedError], and [ErrUnavailable], none of
+	// which say anything about the token; and [ErrNotSent] when it is certain that the forge has not heard of it.
+	Refresh(context.Context, RefreshRequest) (Token, error)
+	// Bind returns the port of one operator's token. It does no I/O. The keeper is asked for the token before each request.
+	Bind(Binding, Keeper) Port
 	// HookVerifier checks the deliveries of this forge's webhooks.
 	HookVerifier() HookVerifier
 }
@@ -40,13 +46,34 @@ type ExchangeRequest struct {
 	Verifier    string
 }
 
-// TokenSource returns the token to use for the next request, or [ErrNeedsReauth]. It must be safe for concurrent use.
-type TokenSource func(context.Context) (Token, error)
-
-// StaticToken is a [TokenSource] that always returns t.
-func StaticToken(t Token) TokenSource {
-	return func(context.Context) (Token, error) { return t, nil }
+// RefreshRequest is RFC 6749 §6.
+type RefreshRequest struct {
+	RefreshToken secret.Text
+	// MaySend, if not nil, is asked at the last moment, when the request is connected and all of it but its body has been
+	// written. If it says no, the forge never gets a whole request, and Refresh fails with [ErrNotSent].
+	MaySend func() bool
 }
+
+// Keeper holds the token of a [Port] and sees that it is good. Both methods may wait for a refresh, as long as ctx lasts.
+// Safe for concurrent use.
+type Keeper interface {
+	// Token returns the token to use for the next request, or an error that is [ErrNeedsReauth] if there is none.
+	Token(ctx context.Context) (Token, error)
+	// Refused is told that the forge has answered 401 to this token, and returns another one to try, once. The error is
+	// [ErrNeedsReauth] if there is none, and another one if that could not be found out.
+	Refused(ctx context.Context, refused Token) (Token, error)
+}
+
+// StaticToken is a [Keeper] that always returns t, and has no other.
+func StaticToken(t Token) Keeper { return staticToken{t} }
+
+type staticToken struct{ token Token }
+
+// Token implements [Keeper].
+func (s staticToken) Token(context.Context) (Token, error) { return s.token, nil }
+
+// Refused implements [Keeper].
+func (staticToken) Refused(context.Context, Token) (Token, error) { return Token{}, ErrNeedsReauth }
 
 // Port is what an application does on a forge as the operator. A port stays bound to the connection and account it
 // was made for, whatever the operator switches to. Safe for concurrent use. All methods return the errors of this
@@ -58,7 +85,8 @@ func StaticToken(t Token) TokenSource {
 // write are sent once. After [ErrUnavailable] it is unknown whether such a request was carried out; EnsureHook, SetStatus and
 // RemoveHook can be repeated, Comment and OpenChange would do it twice.
 type Port interface {
-	// Binding says what the port is bound to. No I/O.
+	// Binding says what the port was made for. Connection, base URL and account stay; generation and position are those of the
+	// token that was the connection's then, while the port goes on with those that replace it. No I/O.
 	Binding() Binding
 	// Account asks the forge who the token belongs to.
 	Account(context.Context) (Account, error)
@@ -98,7 +126,9 @@ type Port interface {
 	// Forgejo) and nil if the token was already dead.
 	Revoke(context.Context) error
 	// HTTPClient returns a client that adds the token to requests for the connection's API and web root (scheme, host,
-	// port and path prefix as configured) and refuses every other destination with [ErrDestination], redirects included.
+	// port and path prefix as configured) and refuses every other destination with [ErrDestination], redirects included. A
+	// request that is answered 401 is sent once more if there is another token by then and its body can be had again
+	// ([http.Request.GetBody]).
 	HTTPClient() *http.Client
 	// TokenSource returns the token for programs that speak to the forge by other means (git, an SDK).
 	TokenSource(context.Context) oauth2.TokenSource

@@ -56,6 +56,9 @@ type Dialect struct {
 	// Exists reports whether an answer 400 or 422 says that what was to be made is there already; nil never says so. It may
 	// not keep the body.
 	Exists func(body []byte) bool
+	// SpentRefresh are the error codes with which the token endpoint says that a refresh token is no good: used, revoked,
+	// expired, or of somebody else. All other codes are about the client or the request. ["invalid_grant"] if empty.
+	SpentRefresh []string
 	// Refusal reads what the common rules leave undecided: an answer 403 or 429, of which header and body are given. It
 	// returns *[RateLimitedError], *[ScopeMissingError] or nil; now is the clock's time. Neither may keep what it got.
 	Refusal func(status int, header http.Header, body []byte, now time.Time) error
@@ -115,6 +118,8 @@ func NewTransport(c Connection, d Dialect, o Options) (*Transport, error) {
 	}
 	t.fresh = t.kept.Clone()
 	t.fresh.DisableKeepAlives = true
+	// Whoever uses it bounds the wait, and Refresh does so by another measure of time.
+	t.fresh.ResponseHeaderTimeout = 0
 	return t, nil
 }
 

@@ -26,6 +26,8 @@ func unreachable(err error) error {
 	var noTLS tls.RecordHeaderError
 	var op *net.OpError
 	switch {
+	case errors.Is(err, ErrNotSent):
+		return ErrNotSent // without what net/http has wrapped around it
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrDestination):
 		return err
 	case errors.Is(err, context.Canceled):

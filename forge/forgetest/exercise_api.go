@@ -105,7 +105,7 @@ func exerciseAccount(t *testing.T, x *exercise) {
 		t.Parallel()
 		b := x.bench(t)
 		failed := errors.New("the vault is sealed")
-		port := b.provider.Bind(forge.Binding{}, func(context.Context) (forge.Token, error) { return forge.Token{}, failed })
+		port := b.provider.Bind(forge.Binding{}, brokenKeeper{failed})
 		_, err := port.Account(t.Context())
 		b.fails(t, "account", err, failed)
 		_, err = collect(t.Context(), port)
@@ -119,9 +119,7 @@ func exerciseAccount(t *testing.T, x *exercise) {
 	t.Run("a keeper without a token is passed on", func(t *testing.T) {
 		t.Parallel()
 		b := x.bench(t)
-		port := b.provider.Bind(forge.Binding{}, func(context.Context) (forge.Token, error) {
-			return forge.Token{}, forge.ErrNeedsReauth
-		})
+		port := b.provider.Bind(forge.Binding{}, brokenKeeper{forge.ErrNeedsReauth})
 		_, err := port.Account(t.Context())
 		b.fails(t, "account", err, forge.ErrNeedsReauth)
 		_, err = collect(t.Context(), port)
@@ -132,6 +130,17 @@ func exerciseAccount(t *testing.T, x *exercise) {
 			t.Error("the forge was contacted without a token")
 		}
 	})
+}
+
+// brokenKeeper has no token.
+type brokenKeeper struct{ err error }
+
+// Token implements [forge.Keeper].
+func (k brokenKeeper) Token(context.Context) (forge.Token, error) { return forge.Token{}, k.err }
+
+// Refused implements [forge.Keeper].
+func (k brokenKeeper) Refused(context.Context, forge.Token) (forge.Token, error) {
+	return forge.Token{}, k.err
 }
 
 func exerciseFaults(t *testing.T, x *exercise) {

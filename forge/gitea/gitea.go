@@ -27,7 +27,9 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 	transport, err := forge.NewTransport(c, forge.Dialect{
 		AuthorizePath: "/login/oauth/authorize",
 		TokenPath:     "/login/oauth/access_token",
-		Refusal:       refusal,
+		// The first for one that was used, has expired or never was, the other for a withdrawn consent and a foreign client.
+		SpentRefresh: []string{"unauthorized_client", "invalid_grant"},
+		Refusal:      refusal,
 	}, o)
 	if err != nil {
 		return nil, fmt.Errorf("gitea: connection %s: %w", c.Name, err)
@@ -37,7 +39,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 
 type provider struct{ *forge.Transport }
 
-func (p *provider) Bind(b forge.Binding, keep forge.TokenSource) forge.Port {
+func (p *provider) Bind(b forge.Binding, keep forge.Keeper) forge.Port {
 	return &port{p.Caller(b, keep)}
 }
 

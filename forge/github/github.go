@@ -33,6 +33,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 		AuthorizePath: "/login/oauth/authorize",
 		TokenPath:     "/login/oauth/access_token",
 		Accept:        "application/vnd.github+json",
+		SpentRefresh:  []string{"bad_refresh_token"},
 		Refusal:       refusal,
 	}, o)
 	if err != nil {
@@ -45,7 +46,7 @@ type provider struct{ *forge.Transport }
 
 // Bind implements [forge.Provider]. Ports are made for every request of a program, the library's client only for those
 // that use it.
-func (p *provider) Bind(b forge.Binding, keep forge.TokenSource) forge.Port {
+func (p *provider) Bind(b forge.Binding, keep forge.Keeper) forge.Port {
 	return &port{p.Caller(b, keep), p.Transport}
 }
 

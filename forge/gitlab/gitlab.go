@@ -36,7 +36,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 
 type provider struct{ *forge.Transport }
 
-func (p *provider) Bind(b forge.Binding, keep forge.TokenSource) forge.Port {
+func (p *provider) Bind(b forge.Binding, keep forge.Keeper) forge.Port {
 	return &port{p.Caller(b, keep), p.Connection()}
 }
 
