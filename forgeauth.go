@@ -66,6 +66,9 @@ type Config struct {
 	Operators []commands.AllowedAccount
 	// Connections are the configured forges, each under a name of its own.
 	Connections []forge.Connection
+	// ForgeTimeout bounds one request to a forge, 30 s if zero. A refresh is announced in the log for twice that long; processes
+	// on one database should have the same.
+	ForgeTimeout time.Duration
 
 	// Logger gets no secret from this module; wrapping its handler in [secret.NewLogHandler] guards what others write to
 	// it as well. Nil discards.
@@ -131,7 +134,7 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	s.commands = commands.New(commands.Config{
 		Writer: s.writer, Log: s.log, Reader: s.reader, Pool: s.pool, Vault: s.vault,
 		Connections: providers, Operators: config.Operators, PublicURL: config.PublicURL,
-		Logger: config.Logger, Now: config.Now, NewID: config.NewID, Rand: config.Rand,
+		ForgeTimeout: config.ForgeTimeout, Logger: config.Logger, Now: config.Now, NewID: config.NewID, Rand: config.Rand,
 	})
 	if !config.Maintenance {
 		if err := s.commands.CheckOrigins(ctx); err != nil {
@@ -202,7 +205,7 @@ func (c *Config) providers() ([]forge.Provider, error) {
 			return nil, fmt.Errorf("connection %s is configured twice: give each a name of its own", connection.Name)
 		}
 		provider, err := newProvider(connection, forge.Options{
-			UserAgent: "forgeauth/" + Version(), Now: c.Now, Logger: c.Logger,
+			UserAgent: "forgeauth/" + Version(), Now: c.Now, Logger: c.Logger, Timeout: c.ForgeTimeout,
 		})
 		if err != nil {
 			return nil, err // names the connection

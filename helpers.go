@@ -33,11 +33,19 @@ func caller(ctx context.Context) commands.Caller {
 	return commands.Caller{Actor: actor}
 }
 
-// GetOperatorAdapter returns the port of the active forge, bound to the operator's token there, for one query.
-// It stays bound to that forge and account whatever becomes active later. It returns [ErrNoActiveForge], or an error that is
-// [forge.ErrNeedsReauth] if the token has expired.
+// GetOperatorAdapter returns the port of the active forge, bound to the operator's account there, for one query. It stays bound
+// to that forge and account whatever becomes active later, and goes on with the tokens that replace the present one. A token that
+// is about to expire is refreshed first, which is waited for as long as ctx lasts. It returns [ErrNoActiveForge], or an error that
+// is [forge.ErrNeedsReauth] if only a sign-in helps.
 func (s *Service) GetOperatorAdapter(ctx context.Context) (ForgePort, error) {
 	return s.commands.OperatorAdapter(ctx)
+}
+
+// AdapterFor is [Service.GetOperatorAdapter] for a connection by its name, be it active or not: whoever has to clean up on a forge
+// needs it long after the operator has switched to another. It returns [commands.ErrUnknownConnection] or
+// [projections.ErrNotConnected].
+func (s *Service) AdapterFor(ctx context.Context, forgeType string) (ForgePort, error) {
+	return s.commands.AdapterFor(ctx, forgeType)
 }
 
 // GetActiveForge returns the active forge and since when it is, or [ErrNoActiveForge].
@@ -58,7 +66,9 @@ func (s *Service) ClearActiveForge(ctx context.Context) error {
 	return err
 }
 
-// GetOperatorOAuth opens the token of a connection, be it active or not, or returns [projections.ErrNotConnected].
+// GetOperatorOAuth opens the token of a connection, be it active or not, or returns [projections.ErrNotConnected]. A token that is
+// about to expire is refreshed first; where only a sign-in helps it is returned as it is stored. The refresh token is not its
+// holder's to use: a forge that rotates would give the next one to whoever used it, and this deployment would be signed out.
 func (s *Service) GetOperatorOAuth(ctx context.Context, forgeType string) (OperatorOAuth, error) {
 	return s.commands.OperatorOAuth(ctx, forgeType)
 }

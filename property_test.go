@@ -63,6 +63,7 @@ func drawStep(r *rapid.T) step {
 		What: rapid.SampledFrom([]string{
 			"sign in", "sign in", "sign in", "sign in with code", "log out", "activate", "activate", "activate as page", "deactivate",
 			"disconnect", "disconnect", "import", "import", "remove account", "recover", "verify", "jump", "fault",
+			"use", "use", "withdraw consent",
 		}).Draw(r, "what"),
 		Forge:   rapid.SampledFrom(propertyForges).Draw(r, "forge"),
 		Login:   rapid.SampledFrom([]string{"ada", "ada", "ada", "bob"}).Draw(r, "login"),
@@ -159,6 +160,12 @@ func (w *world) do(ctx context.Context, s step) {
 		w.signIn(ctx, b, s, nil)
 	case "sign in with code":
 		w.signIn(ctx, w.browser(), s, url.Values{"setup_code": {*w.code.Load()}})
+	case "use": // which refreshes what has expired; whether that works is up to the forge
+		if port, err := w.service().AdapterFor(ctx, s.Forge); err == nil {
+			_, _ = port.Account(ctx)
+		}
+	case "withdraw consent":
+		w.forges[s.Forge].RevokeUser(s.Login)
 	case "log out":
 		w.request(ctx, b, http.MethodPost, "/logout", url.Values{})
 	case "activate as page":

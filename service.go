@@ -17,8 +17,8 @@ import (
 // root.
 func (s *Service) Handler() http.Handler { return s.handler }
 
-// Run does the background work (sessions that end, revocations that forges have yet to hear of) until ctx ends. A deployment
-// needs it running in one process at least; more do no harm.
+// Run does the background work (tokens that are about to expire, sessions that end, revocations that forges have yet to hear of)
+// until ctx ends. A deployment needs it running in one process at least; more do no harm.
 func (s *Service) Run(ctx context.Context) error { return s.commands.Run(ctx) }
 
 // Commands are what changes the deployment.

@@ -110,6 +110,7 @@ type oracle struct {
 	ids         map[uuid.UUID]bool
 	versions    map[events.Stream]int64
 	tokens      map[string]uuid.UUID // by connection, the data key of its token
+	refreshes   map[string]refreshes // of that token
 	revocations map[uuid.UUID]string // of tokens that wait for their forge to hear of it, the connection
 	sessions    map[uuid.UUID]bool
 	ended       map[uuid.UUID]bool
@@ -122,7 +123,7 @@ type oracle struct {
 func newOracle() *oracle {
 	return &oracle{
 		ids: map[uuid.UUID]bool{}, versions: map[events.Stream]int64{}, tokens: map[string]uuid.UUID{},
-		revocations: map[uuid.UUID]string{}, sessions: map[uuid.UUID]bool{}, ended: map[uuid.UUID]bool{},
+		refreshes: map[string]refreshes{}, revocations: map[uuid.UUID]string{}, sessions: map[uuid.UUID]bool{}, ended: map[uuid.UUID]bool{},
 		accounts: map[events.Account]bool{},
 	}
 }
@@ -149,6 +150,8 @@ func (o *oracle) add(e events.Event) string {
 	switch fact := e.Fact.(type) {
 	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
 		return o.token(e)
+	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected:
+		return o.refresh(e)
 	case events.ForgeActivated, events.ForgeDeactivated:
 		return o.activation(e.Fact)
 	case events.SessionStarted, events.SessionExtended, events.SessionEnded:
@@ -192,7 +195,7 @@ func (o *oracle) token(e events.Event) string {
 		if len(e.Sealed) == 0 || fact.ForgeType != connection {
 			return "it holds no token of its stream"
 		}
-		o.tokens[connection] = fact.DataKey
+		o.tokens[connection], o.refreshes[connection] = fact.DataKey, refreshes{}
 	case events.TokenRevocationRequested:
 		if o.tokens[connection] == fact.DataKey {
 			delete(o.tokens, connection)
@@ -211,6 +214,59 @@ func (o *oracle) token(e events.Event) string {
 	case events.ConnectionRebound:
 		delete(o.tokens, connection)
 	}
+	return ""
+}
+
+// refreshes is what was tried to refresh a connection's token.
+type refreshes struct {
+	attempts []uuid.UUID // all that were begun
+	open     bool        // the last of them
+	over     bool        // only a sign-in helps
+}
+
+func (o *oracle) refresh(e events.Event) string {
+	connection, _ := e.Stream.ForgeType()
+	current, r := o.tokens[connection], o.refreshes[connection]
+	switch fact := e.Fact.(type) {
+	case events.TokenRefreshStarted:
+		switch {
+		case fact.ForgeType != connection, fact.DataKey != current:
+			return "the token is not the connection's"
+		case r.over:
+			return "only a sign-in could have helped"
+		case r.open && !fact.Recovering:
+			return "the outcome of the attempt before is not known"
+		}
+		r.attempts, r.open = append(r.attempts, fact.Attempt), true
+	case events.TokenRefreshed:
+		switch {
+		case fact.ForgeType != connection, fact.Replaces != current, fact.DataKey == current, len(e.Sealed) == 0:
+			return "it holds no token in place of the connection's"
+		case !slices.Contains(r.attempts, fact.Attempt):
+			return "it was not announced"
+		}
+		o.tokens[connection], r = fact.DataKey, refreshes{}
+	case events.TokenRefreshFailed:
+		if superseded := fact.Verdict == events.VerdictSuperseded; superseded || fact.DataKey != current {
+			if !superseded || fact.DataKey == current || fact.NeedsReauth {
+				return "it is about a token that the connection has no more"
+			}
+			return ""
+		}
+		if !r.open || r.attempts[len(r.attempts)-1] != fact.Attempt {
+			return "no such attempt was open"
+		}
+		if fact.NeedsReauth && fact.Verdict != events.VerdictRejected || fact.NeedsReauth == (fact.RetryAt != nil) {
+			return "nobody has rejected the token, or it is tried again all the same"
+		}
+		r.open, r.over = false, fact.NeedsReauth
+	case events.TokenRejected:
+		if fact.DataKey != current || r.over {
+			return "the token is not the connection's, or was known to be refused"
+		}
+		r.over = true
+	}
+	o.refreshes[connection] = r
 	return ""
 }
 

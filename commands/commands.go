@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,11 +36,17 @@ type Config struct {
 	Operators []AllowedAccount
 	// PublicURL is the origin under which browsers reach this deployment, without a trailing slash.
 	PublicURL string
+	// ForgeTimeout is how long the providers wait for an answer ([forge.Options]), and what a refresh is announced with in the
+	// log: for twice that long no other process begins one. 30 s if zero. Processes on one database should have the same.
+	ForgeTimeout time.Duration
 
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil is the system's clock
 	NewID  func() uuid.UUID // UUIDv7; nil draws random ones
 	Rand   io.Reader        // nil is the system's
+
+	// after is time.After by the clock of Now; nil is that.
+	after func(time.Duration) <-chan time.Time
 }
 
 // AllowedAccount is an entry of FORGEAUTH_OPERATORS: a connection and an immutable account id there.
@@ -62,9 +70,17 @@ type Commands struct {
 	newID     func() uuid.UUID
 	rand      io.Reader
 
+	forgeTimeout time.Duration
+	after        func(time.Duration) <-chan time.Time
+	jitter       uint64 // what makes this process's schedule its own
+
 	ports      ports
+	flights    flights
+	doubts     doubts
 	denials    denials
 	extensions extensions
+	// granted wakes Run when a token has come, or an attempt to refresh one has failed.
+	granted chan struct{}
 	// unsettled wakes Run when a revocation was requested that nobody has tried yet.
 	unsettled chan struct{}
 }
@@ -84,6 +100,9 @@ func New(config Config) *Commands {
 		newID:      config.NewID,
 		rand:       config.Rand,
 		ports:      ports{last: map[string]openedPort{}},
+		flights:    flights{open: map[uuid.UUID]*flight{}},
+		doubts:     newDoubts(),
+		granted:    make(chan struct{}, 1),
 		extensions: newExtensions(),
 		unsettled:  make(chan struct{}, 1),
 	}
@@ -99,6 +118,12 @@ func New(config Config) *Commands {
 	if c.rand == nil {
 		c.rand = rand.Reader
 	}
+	if c.after = config.after; c.after == nil {
+		c.after = time.After
+	}
+	c.forgeTimeout = cmp.Or(config.ForgeTimeout, defaultForgeTimeout)
+	id := c.newID()
+	c.jitter = binary.BigEndian.Uint64(id[8:])
 	c.policy = policy{
 		connections: make(map[string]forge.Connection, len(config.Connections)),
 		operators:   config.Operators,
@@ -112,6 +137,8 @@ func New(config Config) *Commands {
 	}
 	return c
 }
+
+const defaultForgeTimeout = 30 * time.Second
 
 // Caller says on whose behalf a command runs. It ends up in every event of the command.
 type Caller struct {
@@ -128,6 +155,7 @@ func SessionCaller(id uuid.UUID) Caller { return Caller{Actor: "session/" + id.S
 const (
 	actorAnonymous = "anonymous" // a browser that is not signed in
 	actorRevoker   = "revoker"   // settles pending revocations
+	actorRefresher = "refresher" // refreshes tokens, and says of those that their forge refuses
 	actorExpirer   = "expirer"   // ends sessions whose time is over, or whose account may not sign in
 	actorLibrary   = "library"
 )
@@ -154,6 +182,10 @@ func (c *Commands) append(ctx context.Context, caller Caller, d decision) ([]eve
 	for _, e := range appended {
 		if forgeType, ok := e.Stream.ForgeType(); ok {
 			c.ports.forget(forgeType) // the token may have ended
+			select {
+			case c.granted <- struct{}{}:
+			default:
+			}
 		}
 	}
 	return appended, err

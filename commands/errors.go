@@ -93,6 +93,19 @@ func (e *OriginError) Error() string {
 		e.ForgeType, e.Stored, e.Configured, e.ForgeType)
 }
 
+// OtherAccountError says that a connection belongs to another account than the one that a port was made for. It comes with
+// [forge.ErrNeedsReauth]: the port has no token any more. Ask for another port.
+type OtherAccountError struct {
+	ForgeType string
+	Was, Is   string // account ids
+}
+
+// Error implements error.
+func (e *OtherAccountError) Error() string {
+	return fmt.Sprintf("%s: this adapter is for account %s, and the connection is now that of account %s: ask for another adapter",
+		e.ForgeType, e.Was, e.Is)
+}
+
 // KindError says at boot that a connection is configured as another kind of forge than the one that issued its token. Account
 // ids of one mean nothing at the other, so no name can go from one to the other.
 type KindError struct {

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
@@ -41,11 +42,6 @@ type issue struct {
 
 // seal prepares a token of a connection.
 func (c *Commands) seal(connection forge.Connection, account forge.Account, token forge.Token, grant string) (issue, error) {
-	id := c.newID()
-	key, wrapped, err := c.vault.NewDataKey(id)
-	if err != nil {
-		return issue{}, fmt.Errorf("seal token: %w", err)
-	}
 	fact := events.TokenIssued{
 		Account: events.Account{
 			ForgeType: connection.Name, BaseURL: connection.BaseURL, AccountID: account.ID, AccountLogin: account.Login,
@@ -53,29 +49,55 @@ func (c *Commands) seal(connection forge.Connection, account forge.Account, toke
 		Kind:        string(connection.Kind),
 		Grant:       grant,
 		Scopes:      token.Scopes,
+		ExpiresAt:   expiry(token),
 		Refreshable: !token.Refresh.IsZero(),
-		DataKey:     id,
 	}
-	if !token.ExpiresAt.IsZero() {
-		fact.ExpiresAt = new(stored(token.ExpiresAt))
+	pair, err := c.sealPair(fact.Account, token)
+	if err != nil {
+		return issue{}, err
 	}
-	sealed := events.SealedTokens{Fingerprint: c.vault.Fingerprint(token.Access)}
-	if sealed.Access, err = key.Seal(accessContext(fact.Account, id), token.Access); err != nil {
-		return issue{}, fmt.Errorf("seal token: %w", err)
-	}
-	if fact.Refreshable {
-		if sealed.Refresh, err = key.Seal(refreshContext(fact.Account, id), token.Refresh); err != nil {
-			return issue{}, fmt.Errorf("seal token: %w", err)
-		}
-	}
+	fact.DataKey = pair.key.Key.ID
 	info, _ := forge.Info(connection.Kind)
 	return issue{
 		fact:        fact,
-		sealed:      sealed.Bytes(),
-		fingerprint: sealed.Fingerprint,
-		key:         vault.StoreKey{Key: wrapped},
+		sealed:      pair.sealed,
+		fingerprint: pair.fingerprint,
+		key:         pair.key,
 		canRevoke:   info.Revocable,
 	}, nil
+}
+
+// sealedPair is a token pair, sealed under a data key of its own.
+type sealedPair struct {
+	sealed      []byte
+	fingerprint []byte
+	key         vault.StoreKey
+}
+
+func (c *Commands) sealPair(account events.Account, token forge.Token) (sealedPair, error) {
+	id := c.newID()
+	key, wrapped, err := c.vault.NewDataKey(id)
+	if err != nil {
+		return sealedPair{}, fmt.Errorf("seal token: %w", err)
+	}
+	sealed := events.SealedTokens{Fingerprint: c.vault.Fingerprint(token.Access)}
+	if sealed.Access, err = key.Seal(accessContext(account, id), token.Access); err != nil {
+		return sealedPair{}, fmt.Errorf("seal token: %w", err)
+	}
+	if !token.Refresh.IsZero() {
+		if sealed.Refresh, err = key.Seal(refreshContext(account, id), token.Refresh); err != nil {
+			return sealedPair{}, fmt.Errorf("seal token: %w", err)
+		}
+	}
+	return sealedPair{sealed: sealed.Bytes(), fingerprint: sealed.Fingerprint, key: vault.StoreKey{Key: wrapped}}, nil
+}
+
+// expiry is when a token expires as the log holds it, nil for one that does not.
+func expiry(token forge.Token) *time.Time {
+	if token.ExpiresAt.IsZero() {
+		return nil
+	}
+	return new(stored(token.ExpiresAt))
 }
 
 // decide makes the token its connection's. A token that it replaces is revoked at the forge, where that can be done to

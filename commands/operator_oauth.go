@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,15 +32,18 @@ type OperatorOAuth struct {
 	Generation int64
 }
 
-// OperatorOAuth opens the token of a connection, be it active or not, expired or not. It fails with
-// [ErrUnknownConnection], [projections.ErrNotConnected], [*OriginError] where the token is for another base URL than the
-// configured one, and [forge.ErrNeedsReauth] where its key has been shredded.
+// OperatorOAuth opens the token of a connection, be it active or not. Near its end it is refreshed first; where only a sign-in
+// helps it is returned as it is stored, expired or not, which ExpiresAt says. It fails with [ErrUnknownConnection],
+// [projections.ErrNotConnected], [*OriginError] where the token is for another base URL than the configured one,
+// [forge.ErrNeedsReauth] where its key has been shredded, and with what keeps an expired token from being refreshed.
+//
+// The refresh token is not its holder's to use: a forge that rotates gives the next one to whoever used it.
 func (c *Commands) OperatorOAuth(ctx context.Context, forgeType string) (OperatorOAuth, error) {
 	if _, err := c.provider(forgeType); err != nil {
 		return OperatorOAuth{}, err
 	}
-	row, _, key, err := c.living(ctx, forgeType)
-	if err != nil {
+	row, _, key, err := c.freshRow(ctx, forgeType, nil)
+	if err != nil && (!errors.Is(err, forge.ErrNeedsReauth) || key.ID() != row.DataKey) {
 		return OperatorOAuth{}, err
 	}
 	opened := OperatorOAuth{
@@ -61,27 +65,19 @@ func (c *Commands) OperatorOAuth(ctx context.Context, forgeType string) (Operato
 	return opened, nil
 }
 
-// OperatorAdapter returns the port of the active forge's token. It stays bound to that token whatever becomes active later.
-// One query says which token that is, each time; the first use of a token reads and opens it besides. It fails with
-// [projections.ErrNoActiveForge]; with [forge.ErrNeedsReauth] for a token that has expired or whose key was shredded; with
-// [*OriginError] for a token of another base URL than the configured one.
+// OperatorAdapter returns the port of the active forge's token. It stays bound to that forge and account whatever becomes active
+// later, and goes on with the tokens that replace this one. One query says which token that is, each time; the first use of a
+// token reads and opens it besides, and one that is near its end is refreshed, which is waited for as long as ctx lasts. It
+// fails with [projections.ErrNoActiveForge]; with [forge.ErrNeedsReauth] where only a sign-in helps; with [*OriginError] for a
+// token of another base URL than the configured one; with [forge.ErrUnavailable] or *[forge.RateLimitedError] for an expired
+// token that the forge does not refresh at the moment.
 func (c *Commands) OperatorAdapter(ctx context.Context) (forge.Port, error) {
 	for {
 		active, err := c.reader.ActiveToken(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.destination(active.ForgeType, active.BaseURL); err != nil {
-			return nil, err
-		}
-		if active.ExpiresAt != nil && !c.now().Before(*active.ExpiresAt) {
-			// Here an expired token will be refreshed. Until then the operator signs in again.
-			return nil, needsReauth(active.ForgeType, nil)
-		}
-		if port, ok := c.ports.of(active.ForgeType, active.DataKey); ok {
-			return port, nil
-		}
-		port, err := c.openPort(ctx, active.ForgeType)
+		port, err := c.adapter(ctx, active)
 		if errors.Is(err, projections.ErrNotConnected) {
 			continue // disconnected since it was read: another one may be active now, or none
 		}
@@ -89,20 +85,41 @@ func (c *Commands) OperatorAdapter(ctx context.Context) (forge.Port, error) {
 	}
 }
 
-// openPort opens a connection's token and remembers its port.
-func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, error) {
-	row, provider, key, err := c.living(ctx, forgeType)
+// AdapterFor is [Commands.OperatorAdapter] for a connection by its name, be it active or not. It fails with
+// [ErrUnknownConnection] and [projections.ErrNotConnected] instead of [projections.ErrNoActiveForge].
+func (c *Commands) AdapterFor(ctx context.Context, forgeType string) (forge.Port, error) {
+	if _, err := c.provider(forgeType); err != nil {
+		return nil, err
+	}
+	token, err := c.reader.TokenInUse(ctx, forgeType)
 	if err != nil {
 		return nil, err
 	}
-	access, err := key.Open(accessContext(row.Account, row.DataKey), row.AccessToken)
+	return c.adapter(ctx, token)
+}
+
+func (c *Commands) adapter(ctx context.Context, current projections.TokenInUse) (forge.Port, error) {
+	if _, err := c.destination(current.ForgeType, current.BaseURL); err != nil {
+		return nil, err
+	}
+	if current.NeedsReauth {
+		return nil, needsReauth(current.ForgeType, nil)
+	}
+	if port, ok := c.ports.of(current.ForgeType, current.DataKey, c.now()); ok {
+		return port, nil
+	}
+	return c.openPort(ctx, current.ForgeType)
+}
+
+// openPort opens a connection's token and remembers its port.
+func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, error) {
+	changes := c.ports.changes.Load()
+	row, provider, token, err := c.fresh(ctx, forgeType, nil)
 	if err != nil {
-		return nil, fmt.Errorf("operator token: %w", err)
+		return nil, err
 	}
-	token := forge.Token{Access: access, Scopes: row.Scopes}
-	if row.ExpiresAt != nil {
-		token.ExpiresAt = *row.ExpiresAt
-	}
+	keep := &keeper{commands: c, account: row.Account}
+	keep.hold(row, token, changes)
 	port := provider.Bind(forge.Binding{
 		Connection: row.ForgeType,
 		Kind:       provider.Connection().Kind,
@@ -110,8 +127,8 @@ func (c *Commands) openPort(ctx context.Context, forgeType string) (forge.Port, 
 		Account:    forge.Account{ID: row.AccountID, Login: row.AccountLogin},
 		Generation: row.Generation,
 		Position:   row.IssuedAt,
-	}, forge.StaticToken(token))
-	c.ports.remember(row.ForgeType, row.DataKey, port)
+	}, keep)
+	c.ports.remember(row.ForgeType, openedPort{dataKey: row.DataKey, until: handedOutUntil(row), port: port})
 	return port, nil
 }
 
@@ -133,32 +150,37 @@ func (c *Commands) living(ctx context.Context, forgeType string) (row projection
 	return row, to, key, nil
 }
 
-// ports remembers, for each connection, the port of the token that was opened last, until this process ends that token or opens
-// another. Whoever asks has just read from the database that this token is still the connection's. Safe for concurrent use.
+// ports remembers, for each connection, the port of the token that was opened last, until this process changes something about
+// that token or opens another. Whoever asks has just read from the database that this token is still the connection's. Safe for
+// concurrent use.
 type ports struct {
 	mu   sync.RWMutex
 	last map[string]openedPort // by forge type
+	// changes counts what this process has changed about tokens.
+	changes atomic.Int64
 }
 
 type openedPort struct {
 	dataKey uuid.UUID
+	until   time.Time // when the token is to be refreshed; zero if never
 	port    forge.Port
 }
 
-func (p *ports) of(forgeType string, dataKey uuid.UUID) (forge.Port, bool) {
+func (p *ports) of(forgeType string, dataKey uuid.UUID, now time.Time) (forge.Port, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	opened, ok := p.last[forgeType]
-	return opened.port, ok && opened.dataKey == dataKey
+	return opened.port, ok && opened.dataKey == dataKey && (opened.until.IsZero() || now.Before(opened.until))
 }
 
-func (p *ports) remember(forgeType string, dataKey uuid.UUID, port forge.Port) {
+func (p *ports) remember(forgeType string, opened openedPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last[forgeType] = openedPort{dataKey, port}
+	p.last[forgeType] = opened
 }
 
 func (p *ports) forget(forgeType string) {
+	p.changes.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.last, forgeType)

@@ -11,11 +11,12 @@ const (
 	settleEvery    = 5 * time.Minute
 	expireEvery    = 10 * time.Minute
 	summariseEvery = time.Hour
-	farewell       = 5 * time.Second // what is left to be written at shutdown
+	landing        = 10 * time.Second // what is left for refreshes that are under way at shutdown
+	farewell       = 5 * time.Second  // what is left to be written at shutdown
 )
 
 // Run does what nobody waits for, until ctx ends: it extends sessions in use, ends those whose time is over and those that
-// an allow-list let in that is no longer set, tells forges of pending revocations (at start, when one was requested, and
+// an allow-list let in that is no longer set, refreshes tokens before they expire, tells forges of pending revocations (at start, when one was requested, and
 // every few minutes), and once an hour and at the end writes how many denials were not recorded singly. Any number of
 // processes may run it on one database. What fails is logged and tried again; the error is always nil.
 func (c *Commands) Run(ctx context.Context) error {
@@ -30,6 +31,13 @@ func (c *Commands) Run(ctx context.Context) error {
 			}
 		}
 	})
+	group.Go(func() {
+		c.keepFresh(ctx)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), landing)
+		defer cancel()
+		c.land(ctx)
+	})
+	group.Go(func() { c.settleDoubts(ctx) })
 	group.Go(func() {
 		every(ctx, settleEvery, c.unsettled, func() { c.try(ctx, "settle revocations", c.settleRevocations(ctx)) })
 	})

@@ -93,7 +93,19 @@ func (c *Commands) attemptRevocation(ctx context.Context, pending projections.Re
 	return "", err
 }
 
-// openRevoked opens the token of a pending revocation out of the event that issued it.
+// grantedBy returns whose token a fact's sealed part holds, and the key that seals it.
+func grantedBy(fact events.Fact) (account events.Account, dataKey uuid.UUID, ok bool) {
+	switch fact := fact.(type) {
+	case events.TokenIssued:
+		return fact.Account, fact.DataKey, true
+	case events.TokenRefreshed:
+		return fact.Account, fact.DataKey, true
+	default:
+		return account, dataKey, false
+	}
+}
+
+// openRevoked opens the token of a pending revocation out of the event that holds it.
 func (c *Commands) openRevoked(ctx context.Context, pending projections.Revocation) (forge.Token, error) {
 	key, err := c.vault.Load(ctx, c.pool, pending.DataKey)
 	if err != nil {
@@ -103,10 +115,10 @@ func (c *Commands) openRevoked(ctx context.Context, pending projections.Revocati
 	if err != nil {
 		return forge.Token{}, fmt.Errorf("revocation: %w", err)
 	}
-	issued, ok := event.Fact.(events.TokenIssued)
+	account, dataKey, ok := grantedBy(event.Fact)
 	// What the token is sealed for is where it may go: the row alone could have been repointed.
-	if !ok || issued.DataKey != pending.DataKey || issued.ForgeType != pending.ForgeType || issued.BaseURL != pending.BaseURL {
-		return forge.Token{}, fmt.Errorf("revocation: event %d is not the issue of that token: %w", event.Position, vault.ErrWrongContext)
+	if !ok || dataKey != pending.DataKey || account.ForgeType != pending.ForgeType || account.BaseURL != pending.BaseURL {
+		return forge.Token{}, fmt.Errorf("revocation: event %d did not grant that token: %w", event.Position, vault.ErrWrongContext)
 	}
 	sealed, err := events.ParseSealedTokens(event.Sealed)
 	if err != nil {
@@ -119,7 +131,7 @@ func (c *Commands) openRevoked(ctx context.Context, pending projections.Revocati
 	if sameToken(living.Fingerprint, sealed.Fingerprint) {
 		return forge.Token{}, errNotSentInUse
 	}
-	access, err := key.Open(accessContext(issued.Account, pending.DataKey), sealed.Access)
+	access, err := key.Open(accessContext(account, pending.DataKey), sealed.Access)
 	if err != nil {
 		return forge.Token{}, fmt.Errorf("revocation: %w", err)
 	}

@@ -79,33 +79,60 @@ func (r *Reader) View(ctx context.Context, secretHash []byte) (View, error) {
 	return view, nil
 }
 
-// ActiveToken says which token is the active forge's. A data key seals one token pair and no other, so DataKey names it.
-type ActiveToken struct {
+// TokenInUse says which token is a connection's, and no more. A data key seals one token pair and no other, so DataKey names it.
+type TokenInUse struct {
 	ForgeType string
 	BaseURL   string
 	DataKey   uuid.UUID
 	ExpiresAt *time.Time // nil for a token that does not expire
+	// NeedsReauth says that only a sign-in helps.
+	NeedsReauth bool
 }
 
-// activeTokenSQL asks for little, and for the active forge in a subquery that runs once: this is what a program that acts on
-// forges waits for each time.
-const activeTokenSQL = `
-SELECT forge_type, base_url, data_key, expires_at
+const tokenInUseSQL = `
+SELECT forge_type, base_url, data_key, expires_at, needs_reauth_since IS NOT NULL
 FROM operator_oauth_tokens
-WHERE forge_type = (SELECT a.forge_type FROM active_forge_type a)`
+WHERE forge_type = `
 
 // ActiveToken returns which token is the active forge's, or [ErrNoActiveForge]. A forge that is active is connected.
-func (r *Reader) ActiveToken(ctx context.Context) (ActiveToken, error) {
-	var a ActiveToken
-	err := r.pool.QueryRow(ctx, activeTokenSQL).Scan(&a.ForgeType, &a.BaseURL, asUUID(&a.DataKey), &a.ExpiresAt)
+//
+// It asks for little, and for the active forge in a subquery that runs once: this is what a program that acts on forges waits
+// for each time.
+func (r *Reader) ActiveToken(ctx context.Context) (TokenInUse, error) {
+	return r.tokenInUse(ctx, ErrNoActiveForge, tokenInUseSQL+`(SELECT a.forge_type FROM active_forge_type a)`)
+}
+
+// TokenInUse returns which token is a connection's, or [ErrNotConnected].
+func (r *Reader) TokenInUse(ctx context.Context, forgeType string) (TokenInUse, error) {
+	return r.tokenInUse(ctx, ErrNotConnected, tokenInUseSQL+`$1`, forgeType)
+}
+
+func (r *Reader) tokenInUse(ctx context.Context, none error, sql string, args ...any) (TokenInUse, error) {
+	var t TokenInUse
+	err := r.pool.QueryRow(ctx, sql, args...).Scan(&t.ForgeType, &t.BaseURL, asUUID(&t.DataKey), &t.ExpiresAt, &t.NeedsReauth)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return ActiveToken{}, ErrNoActiveForge
+		return TokenInUse{}, none
 	case err != nil:
-		return ActiveToken{}, events.ReadError("read token", err)
+		return TokenInUse{}, events.ReadError("read token", err)
 	}
-	return a, nil
+	return t, nil
 }
+
+// TokenAndClock returns the living token of a connection, or [ErrNotConnected], and the time by the database's clock.
+func (r *Reader) TokenAndClock(ctx context.Context, forgeType string) (token Token, now time.Time, err error) {
+	err = r.pool.QueryRow(ctx, tokenAndClockSQL, forgeType).Scan(append(tokensTable.fields(&token), &now)...)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Token{}, time.Time{}, ErrNotConnected
+	case err != nil:
+		return Token{}, time.Time{}, events.ReadError("read token", err)
+	}
+	return token, now, nil
+}
+
+var tokenAndClockSQL = "SELECT " + strings.Join(tokensTable.columns, ", ") + `, clock_timestamp()
+FROM operator_oauth_tokens WHERE forge_type = $1`
 
 // Token returns the living token of a connection, or [ErrNotConnected].
 func (r *Reader) Token(ctx context.Context, forgeType string) (Token, error) {
