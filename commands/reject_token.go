@@ -78,7 +78,7 @@ func (c *Commands) settleDoubt(ctx context.Context, doubted projections.Token) e
 	ctx, cancel := context.WithTimeout(ctx, c.forgeTimeout)
 	defer cancel()
 	if _, err := bindFresh(provider, token).Account(ctx); !errors.Is(err, forge.ErrNeedsReauth) {
-		return nil //nolint:nilerr // whatever that was, it says nothing about the token
+		return nil // whatever that was, it says nothing about the token
 	}
 	_, err = c.append(ctx, Caller{Actor: actorRefresher}, decision{
 		Streams: []events.Stream{events.TokenStream(row.ForgeType)},

@@ -95,14 +95,11 @@ func (c *Commands) attemptRevocation(ctx context.Context, pending projections.Re
 
 // grantedBy returns whose token a fact's sealed part holds, and the key that seals it.
 func grantedBy(fact events.Fact) (account events.Account, dataKey uuid.UUID, ok bool) {
-	switch fact := fact.(type) {
-	case events.TokenIssued:
-		return fact.Account, fact.DataKey, true
-	case events.TokenRefreshed:
-		return fact.Account, fact.DataKey, true
-	default:
-		return account, dataKey, false
+	if issued, ok := fact.(events.TokenIssued); ok {
+		return issued.Account, issued.DataKey, true
 	}
+	refreshed, ok := fact.(events.TokenRefreshed)
+	return refreshed.Account, refreshed.DataKey, ok
 }
 
 // openRevoked opens the token of a pending revocation out of the event that holds it.

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,7 @@ func QueueClock(batch *pgx.Batch, read func(time.Time)) {
 	batch.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error {
 		var now time.Time
 		if err := row.Scan(&now); err != nil {
-			return err
+			return fmt.Errorf("read the clock: %w", err)
 		}
 		read(now.UTC())
 		return nil

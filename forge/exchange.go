@@ -52,7 +52,7 @@ func (t *Transport) Exchange(ctx context.Context, r ExchangeRequest) (Token, err
 	ctx, cancel := t.withTimeout(ctx)
 	defer cancel()
 	token, status, err := t.grant(ctx, &tokenPost{transport: t}, func(ctx context.Context) (*oauth2.Token, error) {
-		return t.config(r.RedirectURI).Exchange(ctx, r.Code, oauth2.VerifierOption(r.Verifier)) //nolint:wrapcheck // grant replaces it
+		return t.config(r.RedirectURI).Exchange(ctx, r.Code, oauth2.VerifierOption(r.Verifier))
 	})
 	if err != nil {
 		return Token{}, t.fail("exchange", status, err)

@@ -3,6 +3,7 @@ package forge_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -30,7 +31,7 @@ func (k keeper) Refused(_ context.Context, refused forge.Token) (forge.Token, er
 }
 
 func generation(n int64) forge.Token {
-	return forge.Token{Access: secret.New("generation-" + string(rune('0'+n))), Generation: n}
+	return forge.Token{Access: secret.New(fmt.Sprint("generation-", n)), Generation: n}
 }
 
 // A 401 is taken to the keeper once, with the token that was refused, and the request made once more with the one that the
@@ -81,7 +82,7 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 					body, _ := io.ReadAll(r.Body)
 					number := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer generation-")
 					seen, reads = append(seen, number), string(body)
-					if number != string(rune('0'+test.good)) {
+					if number != fmt.Sprint(test.good) {
 						w.WriteHeader(http.StatusUnauthorized)
 					}
 					_, _ = io.WriteString(w, `{"id":1}`)

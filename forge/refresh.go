@@ -26,7 +26,7 @@ func (t *Transport) Refresh(ctx context.Context, r RefreshRequest) (Token, error
 	post := &tokenPost{transport: t, body: body.around}
 	token, status, err := t.grant(ctx, post, func(ctx context.Context) (*oauth2.Token, error) {
 		spent := &oauth2.Token{RefreshToken: r.RefreshToken.Reveal()}
-		return t.config("").TokenSource(ctx, spent).Token() //nolint:wrapcheck // grant replaces it
+		return t.config("").TokenSource(ctx, spent).Token()
 	})
 	if err == nil {
 		return token, nil
