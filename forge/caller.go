@@ -159,6 +159,16 @@ func (c *Caller) NewRepository(op, id, path string, r Repository) (Repository, e
 	return r, nil
 }
 
+// WebURL is where a person opens something of a repository: below the connection's web root, in the repository's path, with
+// what the adapter appends, such as /issues/7. Empty for a path that is not plain names between slashes.
+func (c *Caller) WebURL(path, below string) string {
+	at, ok := webPath(path)
+	if !ok {
+		return ""
+	}
+	return c.transport.connection.BaseURL + at + below
+}
+
 // webPath escapes a repository's path for a URL; false for one that is not plain names between slashes.
 func webPath(path string) (string, bool) {
 	var b strings.Builder
