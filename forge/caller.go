@@ -159,6 +159,15 @@ func (c *Caller) NewRepository(op, id, path string, r Repository) (Repository, e
 	return r, nil
 }
 
+// NewHook makes a webhook of what the forge answered. Without an id it is no webhook. See [Number] for ids that are numbers.
+func (c *Caller) NewHook(op, id string, h Hook) (Hook, error) {
+	if id == "" || !IsClean(id) {
+		return Hook{}, c.Fail(op, unavailable("its answer names no webhook"))
+	}
+	h.ID, h.URL = id, clean(h.URL, maxAddress)
+	return h, nil
+}
+
 // WebURL is where a person opens something of a repository: below the connection's web root, in the repository's path, with
 // what the adapter appends, such as /issues/7. Empty for a path that is not plain names between slashes.
 func (c *Caller) WebURL(path, below string) string {

@@ -12,11 +12,13 @@ const MaxStringLength = 255
 // CleanString makes a string from a forge fit to be stored and shown: valid UTF-8, at most [MaxStringLength] characters,
 // and without control, bidirectional and other invisible formatting characters (Unicode categories Cc, Cf, Zl, Zp, Cs,
 // Co), which could forge a log line or show one name for another. The zero-width joiner goes too.
-func CleanString(s string) string {
+func CleanString(s string) string { return clean(s, MaxStringLength) }
+
+func clean(s string, limit int) string {
 	var b strings.Builder
 	kept := 0
 	for _, r := range s {
-		if kept == MaxStringLength {
+		if kept == limit {
 			break
 		}
 		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Cs, unicode.Co) {

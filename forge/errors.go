@@ -32,6 +32,9 @@ var (
 	ErrDestination = errors.New("refused to send the token outside of the configured forge")
 )
 
+// ErrMoved is an [ErrNotFound]: the repository has another path by now, and what writes is not sent after it.
+var ErrMoved = fmt.Errorf("%w (it has moved: look it up by its id)", ErrNotFound)
+
 // ErrEndlessPages is an [ErrUnavailable]: the forge's pagination repeats itself or passes [MaxPages].
 var ErrEndlessPages = unavailable("its pagination does not end")
 

@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,7 +11,11 @@ import (
 // judge says what an answer of the API means. A nil error is an answer 2xx. The body is read by the dialect alone, and
 // nothing of it gets into an error but scope names.
 func (t *Transport) judge(resp *http.Response, body []byte) error {
-	switch status := resp.StatusCode; {
+	status := resp.StatusCode
+	if err := t.reason(status, body); err != nil {
+		return err
+	}
+	switch {
 	case status >= 200 && status < 300:
 		return nil
 	case status >= 300 && status < 400:
@@ -22,7 +27,12 @@ func (t *Transport) judge(resp *http.Response, body []byte) error {
 			return err
 		}
 		return ErrForbidden
-	case status == http.StatusNotFound, status == http.StatusGone:
+	case status == http.StatusNotFound:
+		if missing, ok := errors.AsType[*ScopeMissingError](t.refusal(resp, body)); ok {
+			return fmt.Errorf("%w (%w)", ErrNotFound, missing)
+		}
+		return ErrNotFound
+	case status == http.StatusGone:
 		return ErrNotFound
 	case status == http.StatusTooManyRequests:
 		return t.refusal(resp, body)
@@ -32,9 +42,12 @@ func (t *Transport) judge(resp *http.Response, body []byte) error {
 
 // judgeWrite is judge for requests that write, whose answers 4xx are about what was sent.
 func (t *Transport) judgeWrite(resp *http.Response, body []byte) error {
+	if err := t.reason(resp.StatusCode, body); err != nil {
+		return err
+	}
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusPermanentRedirect:
-		return fmt.Errorf("%w (it has moved: look it up by its id)", ErrNotFound)
+		return ErrMoved
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		if t.dialect.Exists != nil && t.dialect.Exists(body) {
 			return ErrConflict
@@ -46,7 +59,18 @@ func (t *Transport) judgeWrite(resp *http.Response, body []byte) error {
 	return t.judge(resp, body)
 }
 
-// refusal asks the dialect about a 403 or 429. A 429 is a rate limit in any case, and so is a 403 that says when to come
+// reason asks the dialect about what a status alone does not say.
+func (t *Transport) reason(status int, body []byte) error {
+	switch {
+	case t.dialect.Reason == nil, status < 300, status >= 500:
+		return nil
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusTooManyRequests:
+		return nil
+	}
+	return t.dialect.Reason(status, body)
+}
+
+// refusal asks the dialect about a 403, 404 or 429. A 429 is a rate limit in any case, and so is a 403 that says when to come
 // back.
 func (t *Transport) refusal(resp *http.Response, body []byte) error {
 	now := t.now()

@@ -59,8 +59,13 @@ type Dialect struct {
 	// SpentRefresh are the error codes with which the token endpoint says that a refresh token is no good: used, revoked,
 	// expired, or of somebody else. All other codes are about the client or the request. ["invalid_grant"] if empty.
 	SpentRefresh []string
-	// Refusal reads what the common rules leave undecided: an answer 403 or 429, of which header and body are given. It
-	// returns *[RateLimitedError], *[ScopeMissingError] or nil; now is the clock's time. Neither may keep what it got.
+	// Reason reads what an answer 3xx or 4xx says beyond its status; nil never reads any. It returns an error of this package,
+	// such as [ErrUnsupported] for an issue tracker that is switched off, or nil for what the status says. It is not asked
+	// about 401, 403 and 429, and may not keep the body.
+	Reason func(status int, body []byte) error
+	// Refusal reads what the common rules leave undecided: an answer 403, 404 or 429, of which header and body are given. It
+	// returns *[RateLimitedError], *[ScopeMissingError], [ErrTooLarge], [ErrForbidden] with a reason, or nil; now is the
+	// clock's time. Of a 404, which says ErrNotFound, too, only a missing scope is kept. None may keep what it got.
 	Refusal func(status int, header http.Header, body []byte, now time.Time) error
 }
 

@@ -131,6 +131,12 @@ type Repository struct {
 	Private       bool
 	Fork          bool
 	Archived      bool
+	// Empty repositories have no commit.
+	Empty bool
+	// IssuesOff: its issue tracker is switched off.
+	IssuesOff bool
+	// ReadOnly: the accounts that see it may neither write to it nor administer it.
+	ReadOnly bool
 }
 
 // Repositories returns n repositories named repository-0001 and so on, with the ids first, first+1, …; every third

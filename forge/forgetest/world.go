@@ -17,6 +17,8 @@ type contents struct {
 	trees    map[string]map[string][]byte
 	branches map[string]string // commit by branch
 	tags     map[string]string // commit by tag
+	// submodules are paths, in every commit, at which another repository is mounted.
+	submodules map[string]bool
 	issues   map[int64]*issue
 	changes  map[int64]*change
 	statuses map[string][]status // by commit, in the order of arrival
@@ -69,9 +71,12 @@ func (l *ledger) contents(r Repository) *contents {
 	if c == nil {
 		c = &contents{
 			trees: map[string]map[string][]byte{}, branches: map[string]string{}, tags: map[string]string{},
+			submodules: map[string]bool{},
 			issues: map[int64]*issue{}, changes: map[int64]*change{}, statuses: map[string][]status{}, hooks: map[int64]*hook{},
 		}
-		c.commit(r.DefaultBranch, "README.md", []byte("# "+r.Name+"\n"))
+		if !r.Empty {
+			c.commit(r.DefaultBranch, "README.md", []byte("# "+r.Name+"\n"))
+		}
 		l.repositories[r.ID] = c
 	}
 	return c
@@ -104,11 +109,14 @@ func (c *contents) resolve(revision string) string {
 	return ""
 }
 
-// file returns a file, or whether the path is a directory of that commit.
+// file returns a file, or whether the path is a directory of that commit; a submodule is one as well.
 func (c *contents) file(commit, path string) (content []byte, found, isDirectory bool) {
 	tree := c.trees[commit]
 	if content, found = tree[path]; found {
 		return content, true, false
+	}
+	if c.submodules[path] {
+		return nil, false, true
 	}
 	for name := range tree {
 		if path == "" || strings.HasPrefix(name, path+"/") {
@@ -191,6 +199,22 @@ func (f *Forge) Tag(repository int64, tag, commit string) {
 	defer f.mu.Unlock()
 	_, r := f.byID(repository)
 	f.ledger.contents(*r).tags[tag] = commit
+}
+
+// Submodule mounts another repository at a path of a repository.
+func (f *Forge) Submodule(repository int64, path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, r := f.byID(repository)
+	f.ledger.contents(*r).submodules[path] = true
+}
+
+// Head returns the commit that a branch is at, empty if there is no such branch.
+func (f *Forge) Head(repository int64, branch string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, r := f.byID(repository)
+	return f.ledger.contents(*r).branches[branch]
 }
 
 // OpenIssue opens an issue as the user and returns its number.
