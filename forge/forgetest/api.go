@@ -3,6 +3,7 @@ package forgetest
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -51,6 +52,8 @@ func (c caller) fullName(repository Repository) string {
 // payload lists what the forge writes as JSON, so that nothing else is written by mistake.
 type payload interface {
 	map[string]json.RawMessage | githubMessage | githubUser | []githubRepository | githubAuthorization |
+		githubRepository | []githubContent | githubContent | githubIssue | githubPull | githubComment | githubStatus |
+		githubHook | []githubHook | githubDelivery |
 		giteaError | giteaMessage | giteaUser | []giteaRepository | giteaRepository | []giteaEmail | giteaToken |
 		giteaUserInfo | giteaIntrospection | giteaVersion | giteaSettings | []giteaNotification |
 		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty
@@ -58,13 +61,24 @@ type payload interface {
 
 // writeJSON writes one JSON value and a line break, as Go's forges and most others do.
 func writeJSON[T payload](w http.ResponseWriter, status int, contentType string, value T) {
-	body, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("forgetest: encoding an answer: %v", err)) // the payloads are plain structs
-	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // fails only when the client has gone
+	_, _ = w.Write(append(encode(value), '\n')) // fails only when the client has gone
+}
+
+func encode[T payload](value T) []byte {
+	body, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("forgetest: encoding: %v", err)) // the payloads are plain structs
+	}
+	return body
+}
+
+// decodeBody reads a request's body as JSON; false for what is none. A [bodyValues] before it does not matter.
+func decodeBody[T any](r *http.Request) (value T, ok bool) {
+	body, err := io.ReadAll(r.Body)
+	r.Body = rewound(body)
+	return value, err == nil && json.Unmarshal(body, &value) == nil
 }
 
 // page is one window of a list, with pages counted from 1.

@@ -16,7 +16,10 @@ import (
 // github is github.com with an OAuth App or a GitHub App, and GitHub Enterprise Server.
 type github struct{ f *Forge }
 
-const githubDocs = "https://docs.github.com/rest"
+const (
+	githubDocs = "https://docs.github.com/rest"
+	githubJSON = "application/json; charset=utf-8"
+)
 
 func (g *github) app() bool { return g.f.config.Dialect == GitHubApp }
 
@@ -45,6 +48,7 @@ var githubImplied = map[string][]string{
 	"admin:org":       {"write:org", "read:org", "manage_runners:org"},
 	"write:org":       {"read:org"},
 	"admin:repo_hook": {"write:repo_hook", "read:repo_hook"},
+	"write:repo_hook": {"read:repo_hook"},
 	"workflow":        nil, "gist": nil, "notifications": nil, "delete_repo": nil, "project": {"read:project"},
 	"write:packages": {"read:packages"}, "admin:public_key": {"write:public_key", "read:public_key"},
 }
@@ -171,7 +175,7 @@ func (g *github) answer(w http.ResponseWriter, r *http.Request, values [][2]stri
 		}
 		fields[value[0]] = quoted
 	}
-	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", fields)
+	writeJSON(w, http.StatusOK, githubJSON, fields)
 }
 
 func (g *github) redirectError(why reason) (code, description string, redirected bool) {
@@ -195,14 +199,23 @@ func (g *github) errorPage(reason) (status int, sentence string) {
 
 // githubMessage is the body of every error of the API.
 type githubMessage struct {
-	Message       string `json:"message"`
-	Documentation string `json:"documentation_url"`
-	Status        string `json:"status,omitempty"`
+	Message       string        `json:"message"`
+	Errors        []githubFault `json:"errors,omitempty"`
+	Documentation string        `json:"documentation_url"`
+	Status        string        `json:"status,omitempty"`
 }
 
-func (g *github) message(w http.ResponseWriter, status int, message string) {
-	writeJSON(w, status, "application/json; charset=utf-8",
-		githubMessage{Message: message, Documentation: githubDocs, Status: strconv.Itoa(status)})
+// githubFault is one thing that is wrong with what was sent.
+type githubFault struct {
+	Resource string `json:"resource"`
+	Code     string `json:"code"`
+	Field    string `json:"field,omitempty"`
+	Message  string `json:"message,omitempty"`
+}
+
+func (g *github) message(w http.ResponseWriter, status int, message string, faults ...githubFault) {
+	writeJSON(w, status, githubJSON,
+		githubMessage{Message: message, Errors: faults, Documentation: githubDocs, Status: strconv.Itoa(status)})
 }
 
 // throttle answers with 429 for a primary limit and 403 for a secondary one; both are in use at GitHub.
@@ -231,6 +244,7 @@ func (g *github) routes(mux *http.ServeMux) {
 		mux.HandleFunc("DELETE "+prefix+"/applications/{client}/token", g.revoke)
 		mux.HandleFunc("DELETE "+prefix+"/applications/{client}/grant", g.revoke)
 		mux.HandleFunc("POST "+prefix+"/applications/{client}/token", g.check)
+		g.repositoryRoutes(mux, prefix)
 	}
 }
 
@@ -283,68 +297,17 @@ type githubUser struct {
 // founded is when everything at a stand-in forge was created.
 const founded = "2026-01-01T00:00:00Z"
 
-func (g *github) owner(r *http.Request, login string, id int64) githubOwner {
+func (g *github) owner(root, login string, id int64) githubOwner {
+	name := "/" + url.PathEscape(login)
 	return githubOwner{
-		Login: login, ID: id, NodeID: fmt.Sprintf("U_%d", id), AvatarURL: g.f.root(r) + "/avatars/" + url.PathEscape(login),
-		URL: g.f.root(r) + "/users/" + url.PathEscape(login), HTMLURL: g.f.root(r) + "/" + url.PathEscape(login), Type: "User",
+		Login: login, ID: id, NodeID: fmt.Sprintf("U_%d", id), AvatarURL: root + "/avatars" + name,
+		URL: root + "/users" + name, HTMLURL: root + name, Type: "User",
 	}
 }
 
 func (g *github) user(w http.ResponseWriter, r *http.Request, who caller) {
-	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", githubUser{
-		githubOwner: g.owner(r, who.user.Login, who.user.ID), Name: who.user.Name,
+	writeJSON(w, http.StatusOK, githubJSON, githubUser{
+		githubOwner: g.owner(g.f.root(r), who.user.Login, who.user.ID), Name: who.user.Name,
 		PublicRepos: len(who.user.Repositories), CreatedAt: founded, UpdatedAt: founded,
 	})
-}
-
-type githubRepository struct {
-	ID            int64           `json:"id"`
-	NodeID        string          `json:"node_id"`
-	Name          string          `json:"name"`
-	FullName      string          `json:"full_name"`
-	Private       bool            `json:"private"`
-	Owner         githubOwner     `json:"owner"`
-	HTMLURL       string          `json:"html_url"`
-	Description   string          `json:"description"`
-	Fork          bool            `json:"fork"`
-	URL           string          `json:"url"`
-	SSHURL        string          `json:"ssh_url"`
-	CloneURL      string          `json:"clone_url"`
-	DefaultBranch string          `json:"default_branch"`
-	Archived      bool            `json:"archived"`
-	Visibility    string          `json:"visibility"`
-	Permissions   map[string]bool `json:"permissions"`
-	PushedAt      string          `json:"pushed_at"`
-	CreatedAt     string          `json:"created_at"`
-	UpdatedAt     string          `json:"updated_at"`
-}
-
-// repositories lists what the token may see: without the repo scope, public repositories alone.
-func (g *github) repositories(w http.ResponseWriter, r *http.Request, who caller) {
-	visible := who.user.Repositories
-	if !g.app() && !githubHas(splitScopes(who.scope), "repo") {
-		visible = slices.DeleteFunc(slices.Clone(visible), func(repository Repository) bool { return repository.Private })
-	}
-	window := slicePage(r, "per_page", 30, 100, len(visible))
-	if link := window.links(g.f.root(r), r, ", "); link != "" {
-		w.Header().Set("Link", link)
-	}
-	list := make([]githubRepository, 0, window.size)
-	for _, repository := range visible[window.from:window.to] {
-		owner, full := who.ownerOf(repository), who.fullName(repository)
-		visibility := "public"
-		if repository.Private {
-			visibility = "private"
-		}
-		list = append(list, githubRepository{
-			ID: repository.ID, NodeID: fmt.Sprintf("R_%d", repository.ID), Name: repository.Name, FullName: full,
-			Private: repository.Private, Owner: g.owner(r, owner, who.ownerID(repository)), HTMLURL: g.f.root(r) + "/" + full,
-			Description: repository.Description, Fork: repository.Fork, URL: g.f.root(r) + "/repos/" + full,
-			SSHURL: "git@" + r.Host + ":" + full + ".git", CloneURL: g.f.root(r) + "/" + full + ".git",
-			DefaultBranch: repository.DefaultBranch, Archived: repository.Archived, Visibility: visibility,
-			Permissions: map[string]bool{"admin": true, "push": true, "pull": true},
-			PushedAt:    founded, CreatedAt: founded, UpdatedAt: founded,
-		})
-	}
-	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", list)
 }

@@ -70,7 +70,7 @@ func (g *github) check(w http.ResponseWriter, r *http.Request) {
 		g.message(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", githubAuthorization{
-		ID: who.user.ID, Scopes: splitScopes(who.scope), Token: t.value, User: g.owner(r, who.user.Login, who.user.ID),
+	writeJSON(w, http.StatusOK, githubJSON, githubAuthorization{
+		ID: who.user.ID, Scopes: splitScopes(who.scope), Token: t.value, User: g.owner(g.f.root(r), who.user.Login, who.user.ID),
 	})
 }

@@ -19,10 +19,10 @@ type contents struct {
 	tags     map[string]string // commit by tag
 	// submodules are paths, in every commit, at which another repository is mounted.
 	submodules map[string]bool
-	issues   map[int64]*issue
-	changes  map[int64]*change
-	statuses map[string][]status // by commit, in the order of arrival
-	hooks    map[int64]*hook
+	issues     map[int64]*issue
+	changes    map[int64]*change
+	statuses   map[string][]status // by commit, in the order of arrival
+	hooks      map[int64]*hook
 	// number is the last number of an issue or a change, counted together; GitLab and Bitbucket count changes apart.
 	number, changeNumber int64
 	// formerPaths still lead here: owner/name before it was renamed.
@@ -42,6 +42,7 @@ type change struct {
 	issue
 
 	source, target string // branches
+	head           string // the last commit that was seen on the source
 	draft, merged  bool
 	sourceGone     bool // the repository of the source was deleted
 }
@@ -63,6 +64,8 @@ type hook struct {
 	url, secret string
 	events      []string // as the dialect calls them
 	active      bool
+	form        bool // sends a form in the place of JSON
+	unverified  bool // does not look at the receiver's certificate
 }
 
 // contents returns what a repository holds; it exists from the first look on, with one commit on the default branch.
@@ -72,7 +75,7 @@ func (l *ledger) contents(r Repository) *contents {
 		c = &contents{
 			trees: map[string]map[string][]byte{}, branches: map[string]string{}, tags: map[string]string{},
 			submodules: map[string]bool{},
-			issues: map[int64]*issue{}, changes: map[int64]*change{}, statuses: map[string][]status{}, hooks: map[int64]*hook{},
+			issues:     map[int64]*issue{}, changes: map[int64]*change{}, statuses: map[string][]status{}, hooks: map[int64]*hook{},
 		}
 		if !r.Empty {
 			c.commit(r.DefaultBranch, "README.md", []byte("# "+r.Name+"\n"))
@@ -134,6 +137,14 @@ func (c *contents) openChange(source, target string) *change {
 		}
 	}
 	return nil
+}
+
+// headOf returns the commit that a change proposes; of a change whose branch is gone, the last one there was.
+func (c *contents) headOf(at *change) string {
+	if commit := c.branches[at.source]; commit != "" {
+		at.head = commit
+	}
+	return at.head
 }
 
 // repository finds a repository that a caller can see, by id.
@@ -314,6 +325,8 @@ type Webhook struct {
 	URL, Secret string
 	Events      []string // as the dialect calls them, sorted
 	Active      bool
+	// Form: deliveries are forms and not JSON. Unverified: the receiver's certificate is not looked at.
+	Form, Unverified bool
 }
 
 // Webhooks returns the webhooks of a repository, by id.
@@ -325,7 +338,10 @@ func (f *Forge) Webhooks(repository int64) []Webhook {
 	var hooks []Webhook
 	for _, id := range slices.Sorted(maps.Keys(c.hooks)) {
 		h := c.hooks[id]
-		hooks = append(hooks, Webhook{h.id, h.url, h.secret, slices.Sorted(slices.Values(h.events)), h.active})
+		hooks = append(hooks, Webhook{
+			ID: h.id, URL: h.url, Secret: h.secret, Events: slices.Sorted(slices.Values(h.events)), Active: h.active,
+			Form: h.form, Unverified: h.unverified,
+		})
 	}
 	return hooks
 }
@@ -336,9 +352,19 @@ func (f *Forge) AddWebhook(repository int64, w Webhook) int64 {
 	defer f.mu.Unlock()
 	_, r := f.byID(repository)
 	id := f.ledger.nextID()
-	f.ledger.contents(*r).hooks[id] = &hook{id, w.URL, w.Secret, slices.Clone(w.Events), w.Active}
+	f.ledger.contents(*r).hooks[id] = &hook{
+		id: id, url: w.URL, secret: w.Secret, events: slices.Clone(w.Events), active: w.Active, form: w.Form, unverified: w.Unverified,
+	}
 	f.ledger.record(WebhookSecretIssue, w.Secret)
 	return id
+}
+
+// addHook keeps a webhook that was made through the API. [Forge.mu] must be held.
+func (f *Forge) addHook(c *contents, h hook) *hook {
+	h.id = f.ledger.nextID()
+	c.hooks[h.id] = &h
+	f.ledger.record(WebhookSecretIssue, h.secret)
+	return &h
 }
 
 // RemoveWebhook removes a webhook.
