@@ -1,8 +1,12 @@
 package forge
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/forgeauth/forgeauth/secret"
 )
@@ -59,4 +63,33 @@ type HookVerifier interface {
 	// while one is being replaced. The body is as received, byte for byte. It fails with [ErrSignature], also for no secret
 	// or an empty one; what it returns beside an error is zero. Only after that is the event named.
 	Verify(header http.Header, body []byte, secrets ...secret.Text) (Delivery, error)
+}
+
+// OneHeader returns the value of a header that is there once, whatever the case of its name; empty if it is not there, or more
+// than once, of which two readers could take two.
+func OneHeader(header http.Header, name string) string {
+	var found []string
+	for key, values := range header {
+		if strings.EqualFold(key, name) {
+			found = append(found, values...)
+		}
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
+}
+
+// IsSigned reports whether the hexadecimal digits are the HMAC-SHA-256 (RFC 2104) of the body under one of the secrets. It
+// compares in constant time; nothing is signed with an empty secret.
+func IsSigned(body []byte, digits string, secrets ...secret.Text) bool {
+	claimed, err := hex.DecodeString(digits)
+	isSigned := false
+	for _, key := range secrets {
+		mac := hmac.New(sha256.New, []byte(key.Reveal()))
+		_, _ = mac.Write(body) // never fails
+		isEqual := hmac.Equal(mac.Sum(nil), claimed)
+		isSigned = isSigned || isEqual && err == nil && !key.IsZero()
+	}
+	return isSigned
 }
