@@ -9,15 +9,11 @@
 package github
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"net/http"
 	"net/url"
-	"slices"
-	"time"
 
 	"github.com/google/go-github/v92/github"
 
@@ -34,6 +30,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 		TokenPath:     "/login/oauth/access_token",
 		Accept:        "application/vnd.github+json",
 		SpentRefresh:  []string{"bad_refresh_token"},
+		Reason:        reason,
 		Refusal:       refusal,
 	}, o)
 	if err != nil {
@@ -83,49 +80,6 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	return p.NewAccount(op, forge.Number(u.GetID()), u.GetLogin())
 }
 
-// Repositories lists what the account owns, collaborates on or sees through an organization, 100 to a page.
-func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
-	const op = "repositories"
-	return func(yield func(forge.Repository, error) bool) {
-		client, err := p.client(p.SDKClient())
-		if err != nil {
-			yield(forge.Repository{}, p.Fail(op, err))
-			return
-		}
-		options := &github.RepositoryListByAuthenticatedUserOptions{ListOptions: github.ListOptions{Page: 1, PerPage: 100}}
-		for {
-			page, resp, err := client.Repositories.ListByAuthenticatedUser(ctx, options)
-			if err != nil {
-				yield(forge.Repository{}, p.Fail(op, err))
-				return
-			}
-			for _, r := range page {
-				out, err := p.NewRepository(op, forge.Number(r.GetID()), r.GetFullName(), forge.Repository{
-					Default: r.GetDefaultBranch(), Private: r.GetPrivate(), Archived: r.GetArchived(),
-				})
-				if err == nil && !query.Admits(out) {
-					continue
-				}
-				if !yield(out, err) || err != nil {
-					return
-				}
-			}
-			next, err := p.Next(resp.Response)
-			switch {
-			case err != nil:
-				yield(forge.Repository{}, p.Fail(op, err))
-				return
-			case next == "":
-				return
-			case resp.NextPage <= options.Page || resp.NextPage > forge.MaxPages:
-				yield(forge.Repository{}, p.Fail(op, forge.ErrEndlessPages))
-				return
-			}
-			options.Page = resp.NextPage
-		}
-	}
-}
-
 // Revoke implements [forge.Port]: it revokes this one token (the sibling endpoint /grant would revoke all of the user's).
 func (p *port) Revoke(ctx context.Context) error {
 	return p.Caller.Revoke(ctx, func(token string) forge.RevokeRequest {
@@ -140,29 +94,4 @@ func (p *port) Revoke(ctx context.Context) error {
 			Done:        []int{http.StatusNoContent, http.StatusNotFound},
 		}
 	})
-}
-
-// refusal tells GitHub's reasons for 403 and 429 apart: a primary rate limit has X-RateLimit-Remaining: 0, a secondary
-// one Retry-After or only its message; a missing scope shows by comparing X-OAuth-Scopes with X-Accepted-OAuth-Scopes,
-// which lists every scope that would do, wider ones included.
-func refusal(status int, header http.Header, body []byte, now time.Time) error {
-	isSecondary := bytes.Contains(body, []byte("secondary rate limit"))
-	if status == http.StatusTooManyRequests || isSecondary ||
-		header.Get("X-Ratelimit-Remaining") == "0" || header.Get("Retry-After") != "" {
-		reset := ""
-		if header.Get("X-Ratelimit-Remaining") == "0" {
-			reset = "X-RateLimit-Reset"
-		}
-		return &forge.RateLimitedError{Until: forge.RetryAfter(header, reset, now)}
-	}
-	accepted := forge.ParseScopes(header.Get("X-Accepted-Oauth-Scopes"))
-	granted, says := header["X-Oauth-Scopes"]
-	if !says || len(accepted) == 0 {
-		return nil
-	}
-	have := forge.ParseScopes(granted[0])
-	if slices.ContainsFunc(accepted, func(s string) bool { return slices.Contains(have, s) }) {
-		return nil
-	}
-	return &forge.ScopeMissingError{Have: have, Want: accepted}
 }
