@@ -112,6 +112,7 @@ type oracle struct {
 	tokens      map[string]uuid.UUID // by connection, the data key of its token
 	refreshes   map[string]refreshes // of that token
 	revocations map[uuid.UUID]string // of tokens that wait for their forge to hear of it, the connection
+	attempts    map[uuid.UUID]events.TokenRevocationAttempted
 	sessions    map[uuid.UUID]bool
 	ended       map[uuid.UUID]bool
 	accounts    map[events.Account]bool
@@ -124,7 +125,7 @@ func newOracle() *oracle {
 	return &oracle{
 		ids: map[uuid.UUID]bool{}, versions: map[events.Stream]int64{}, tokens: map[string]uuid.UUID{},
 		refreshes: map[string]refreshes{}, revocations: map[uuid.UUID]string{}, sessions: map[uuid.UUID]bool{}, ended: map[uuid.UUID]bool{},
-		accounts: map[events.Account]bool{},
+		accounts: map[events.Account]bool{}, attempts: map[uuid.UUID]events.TokenRevocationAttempted{},
 	}
 }
 
@@ -148,7 +149,8 @@ func (o *oracle) add(e events.Event) string {
 	}
 	o.ids[e.ID], o.at = true, e.OccurredAt
 	switch fact := e.Fact.(type) {
-	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
+	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed,
+		events.TokenRevoked, events.ConnectionRebound:
 		return o.token(e)
 	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected:
 		return o.refresh(e)
@@ -206,9 +208,21 @@ func (o *oracle) token(e events.Event) string {
 			return "the token was not the connection's"
 		}
 		o.revocations[fact.DataKey] = connection
+	case events.TokenRevocationAttempted:
+		before := o.attempts[fact.DataKey]
+		switch {
+		case o.revocations[fact.DataKey] != connection:
+			return "nobody had requested it"
+		case fact.Attempt != before.Attempt+1 || e.OccurredAt.Before(before.NextAt) || !fact.NextAt.After(e.OccurredAt):
+			return "it was not that attempt's turn"
+		}
+		o.attempts[fact.DataKey] = fact
 	case events.TokenRevoked:
 		if o.revocations[fact.DataKey] != connection {
 			return "nobody had requested it"
+		}
+		if fact.Outcome == "confirmed" == (fact.Page != "") {
+			return "it names a page that nobody needs, or none to somebody who does"
 		}
 		delete(o.revocations, fact.DataKey)
 	case events.ConnectionRebound:

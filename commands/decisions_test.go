@@ -77,11 +77,17 @@ func TestDecisions(t *testing.T) {
 
 		"disconnect: the active forge": {
 			given: connected, when: disconnect("github"),
-			then: []events.Draft{requested(alice, key1, 2, reasonDisconnected), deactivated("github", deactivatedDisconnected)},
+			then: []events.Draft{
+				requested(alice, key1, 2, reasonDisconnected), attempted(alice, key1, 1, then.Add(backoff(key1, 1))),
+				deactivated("github", deactivatedDisconnected),
+			},
 		},
 		"disconnect: a forge that cannot revoke": {
 			given: connected, when: disconnect("gitea"),
-			then:    []events.Draft{requested(aliceGitea, key2, 3, reasonDisconnected), revoked(aliceGitea, key2, outcomeUnsupported)},
+			then: []events.Draft{
+				requested(aliceGitea, key2, 3, reasonDisconnected),
+				revokedElsewhere(aliceGitea, key2, outcomeUnsupported, "https://git.example.org/user/settings/applications"),
+			},
 			effects: shred(key2),
 		},
 		"disconnect: a forge that is configured no more": {
@@ -95,7 +101,10 @@ func TestDecisions(t *testing.T) {
 		},
 		"disconnect: a token of another base URL is sent nowhere": {
 			given: []events.Draft{issued(moved(alice), key1, "a")}, when: disconnect("github"),
-			then:    []events.Draft{requested(moved(alice), key1, 1, reasonDisconnected), revoked(alice, key1, outcomeGivenUp)},
+			then: []events.Draft{
+				requested(moved(alice), key1, 1, reasonDisconnected),
+				revokedElsewhere(alice, key1, outcomeGivenUp, "https://old.example/settings/applications"),
+			},
 			effects: shred(key1),
 		},
 		"disconnect: a forge that is not connected": {when: disconnect("github"), refusal: projections.ErrNotConnected},
@@ -103,21 +112,6 @@ func TestDecisions(t *testing.T) {
 		"disconnect: once is enough": {
 			given: append(connected, requested(alice, key1, 2, reasonDisconnected)), when: disconnect("github"),
 			refusal: projections.ErrNotConnected,
-		},
-
-		"settle: a pending revocation": {
-			given: append(connected, requested(alice, key1, 2, reasonDisconnected)),
-			when:  settleRevocation{"github", key1, outcomeConfirmed}.decide,
-			then:  []events.Draft{revoked(alice, key1, outcomeConfirmed)}, effects: shred(key1),
-		},
-		"settle: one that somebody else has settled is nothing new": {
-			given: append(connected, requested(alice, key1, 2, reasonDisconnected), revoked(alice, key1, outcomeConfirmed)),
-			when:  settleRevocation{"github", key1, outcomeGivenUp}.decide,
-		},
-		"settle: a replaced token while the new one lives": {
-			given: append(connected, issued(alice, numbered(0xa3), "c"), requested(alice, key1, 2, reasonReplaced)),
-			when:  settleRevocation{"github", key1, outcomeConfirmed}.decide,
-			then:  []events.Draft{revoked(alice, key1, outcomeConfirmed)}, effects: shred(key1),
 		},
 
 		"log out": {
@@ -207,7 +201,7 @@ func TestDecisions(t *testing.T) {
 			},
 			when: rebinding(false, "https://old.example", []uuid.UUID{session1}, []uuid.UUID{session1}),
 			then: []events.Draft{
-				requested(moved(alice), key1, 3, reasonRebound), revoked(alice, key1, outcomeGivenUp), rebound(false),
+				requested(moved(alice), key1, 3, reasonRebound), revokedElsewhere(alice, key1, outcomeGivenUp, "https://old.example/settings/applications"), rebound(false),
 				deactivated("github", deactivatedRebound), removed(moved(alice), removedRebound), ended(session1, endedAccountRemoved),
 			},
 			effects: shred(key1),
@@ -219,7 +213,7 @@ func TestDecisions(t *testing.T) {
 			},
 			when: rebinding(true, "https://old.example", []uuid.UUID{session1}, []uuid.UUID{session1}),
 			then: []events.Draft{
-				requested(moved(alice), key1, 3, reasonRebound), revoked(alice, key1, outcomeGivenUp), rebound(true),
+				requested(moved(alice), key1, 3, reasonRebound), revokedElsewhere(alice, key1, outcomeGivenUp, "https://old.example/settings/applications"), rebound(true),
 				removed(moved(alice), removedRebound), linked(alice), removed(moved(bob), removedRebound), linked(bob),
 				ended(session1, endedAccountRemoved),
 			},

@@ -39,9 +39,13 @@
 //	   │                                    ├────── the forge has no such call ──▶ unsupported
 //	   └── same value again: key shredded   └────── 7 days, or not configured ───▶ given up
 //
-// A pending token is a row of token_revocations. It can be opened by the revoker alone, out of the event that issued it,
-// and its data key is shredded in the transaction that settles it. A process that dies in between leaves the row, and
-// [Commands.Run] of any process goes on. A token is only ever sent to the base URL that it was granted by, and only while
+// A pending token is a row of token_revocations. It can be opened by the revoker alone, out of the event that holds it,
+// and its data key is shredded in the transaction that settles it.
+//
+// The journal is the lease. Before a process tells the forge it appends TokenRevocationAttempted, which is refused before the
+// row's next_attempt_at and moves it: so one process asks at a time, of however many run, and none has to hold anything. A
+// process that dies leaves the row, and whoever is there goes on when the next attempt is due; a forge that is told twice finds
+// the token dead, which is a yes. A rate limit moves the turn of all of the connection's (TokenRevocationsPostponed). A token is only ever sent to the base URL that it was granted by, and only while
 // the configuration says the same.
 //
 // # Failure

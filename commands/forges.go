@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/projections"
 )
@@ -35,6 +36,12 @@ type ForgeStatus struct {
 	ConnectedAt  *time.Time `json:"connected_at"` // null if it is not connected
 	// Login says whether accounts of this forge can sign in here.
 	Login bool `json:"login"`
+	// PendingRevocations counts former tokens of this connection whose forge has yet to be told that they are revoked.
+	PendingRevocations int        `json:"pending_revocations"`
+	NextRevocationAt   *time.Time `json:"next_revocation_at"` // when it is told next; null if there is none
+	// WithdrawAt is the page of the forge where the account's owner can withdraw the grant that forgeauth could not revoke when
+	// the connection was disconnected. Empty while it is connected, or if there is nothing to withdraw.
+	WithdrawAt string `json:"withdraw_at"`
 }
 
 // Forges returns every configured connection, in the order of the configuration, and after them those that hold a token
@@ -45,6 +52,10 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 		return nil, fmt.Errorf("forges: %w", err)
 	}
 	tokens, err := c.reader.Tokens(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("forges: %w", err)
+	}
+	pending, err := c.reader.Revocations(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("forges: %w", err)
 	}
@@ -69,7 +80,38 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 		status.State = StateNotConfigured
 		statuses = append(statuses, status)
 	}
+	for i := range statuses {
+		if err := c.revocationsOf(ctx, &statuses[i], pending); err != nil {
+			return nil, fmt.Errorf("forges: %w", err)
+		}
+	}
 	return statuses, nil
+}
+
+// revocationsOf adds what has become of a connection's former tokens. pending are those of all connections, by their turn.
+func (c *Commands) revocationsOf(ctx context.Context, s *ForgeStatus, pending []projections.Revocation) error {
+	for _, revocation := range pending {
+		if revocation.ForgeType != s.ForgeType {
+			continue
+		}
+		if s.PendingRevocations++; s.NextRevocationAt == nil {
+			s.NextRevocationAt = &revocation.NextAttemptAt
+		}
+	}
+	if s.Connected {
+		return nil // withdrawing the grant would end the living token, too
+	}
+	newest := events.Query{
+		Stream: events.TokenStream(s.ForgeType), Types: []string{events.TypeOf(events.TokenRevoked{})}, Latest: 1,
+	}
+	for event, err := range c.log.Read(ctx, newest) {
+		if err != nil {
+			return err
+		}
+		revoked, _ := event.Fact.(events.TokenRevoked)
+		s.WithdrawAt = revoked.Page
+	}
+	return nil
 }
 
 func (s *ForgeStatus) connected(token projections.Token, active projections.ActiveForge, now time.Time) {

@@ -1,10 +1,8 @@
 package commands
 
 import (
-	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,8 +10,6 @@ import (
 
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
-	"github.com/forgeauth/forgeauth/forge/forgetest"
-	"github.com/forgeauth/forgeauth/forge/github"
 	"github.com/forgeauth/forgeauth/forge/gitlab"
 	"github.com/forgeauth/forgeauth/projections"
 	"github.com/forgeauth/forgeauth/secret"
@@ -240,11 +236,11 @@ func TestDisconnecting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.expectTypes(told, "TokenRevocationRequested TokenRevoked")
-	if len(correlations(told)) != 1 || told[1].Actor != actorRevoker {
+	d.expectTypes(told, "TokenRevocationRequested TokenRevocationAttempted TokenRevoked")
+	if len(correlations(told)) != 1 || told[2].Actor != actorRevoker {
 		t.Errorf("%v", told)
 	}
-	if settled, ok := told[1].Fact.(events.TokenRevoked); !ok || settled.Outcome != outcomeConfirmed {
+	if settled, ok := told[2].Fact.(events.TokenRevoked); !ok || settled.Outcome != outcomeConfirmed {
 		t.Errorf("settled %+v", settled)
 	}
 	if tokens := d.accessTokens("github"); tokens[0].Live {
@@ -260,158 +256,6 @@ func TestDisconnecting(t *testing.T) {
 		if _, err := d.DisconnectForge(ctx, caller, name); !errors.Is(err, ErrUnknownConnection) {
 			t.Errorf("%q: %v", name, err)
 		}
-	}
-}
-
-func TestAReplacedTokenIsRevoked(t *testing.T) {
-	t.Parallel()
-	d := deploy(t)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
-	session := d.claim()
-	again := d.enter(d.login("github", "alice", &session.Session, ""))
-	d.expectTypes(again.Events, "TokenIssued TokenRevocationRequested ForgeActivated SessionEnded SessionStarted")
-	d.eventually("the replaced token is revoked", func() bool {
-		return d.count(`SELECT count(*) FROM token_revocations`) == 0
-	})
-	tokens := d.accessTokens("github")
-	if tokens[0].Live || !tokens[1].Live {
-		t.Errorf("the old one lives: %v, the new one: %v", tokens[0].Live, tokens[1].Live)
-	}
-	port, err := d.OperatorAdapter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := port.Account(t.Context()); err != nil {
-		t.Errorf("the new token: %v", err)
-	}
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestAProcessThatDiesBetweenRequestAndRevocation(t *testing.T) {
-	t.Parallel()
-	d := deploy(t)
-	ctx := t.Context()
-	d.claim()
-	d.forges["github"].Next(forgetest.RevokeEndpoint, forgetest.Status(503), forgetest.CutBefore())
-	appended, err := d.DisconnectForge(ctx, Caller{Actor: "cli"}, "github")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.expectTypes(appended, "TokenRevocationRequested ForgeDeactivated")
-	if _, err := d.OperatorOAuth(ctx, "github"); !errors.Is(err, projections.ErrNotConnected) {
-		t.Errorf("the token can be used: %v", err)
-	}
-	if n := d.count(`SELECT count(*) FROM data_keys`); n != 1 {
-		t.Errorf("%d data keys; the revoker needs one", n)
-	}
-
-	next := d.process()
-	if err := next.settleRevocations(ctx); err != nil { // the connection is cut
-		t.Fatal(err)
-	}
-	if !strings.HasSuffix(d.history(), "ForgeDeactivated") {
-		t.Errorf("settled without an answer: %s", d.history())
-	}
-	var racing sync.WaitGroup
-	for range 4 {
-		process := d.process()
-		racing.Go(func() {
-			if err := process.settleRevocations(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	racing.Wait()
-	if !strings.HasSuffix(d.history(), "ForgeDeactivated TokenRevoked") {
-		t.Errorf("the log holds %s", d.history())
-	}
-	if d.accessTokens("github")[0].Live {
-		t.Error("the token lives on")
-	}
-}
-
-func TestRevocationsThatAreGivenUp(t *testing.T) {
-	t.Parallel()
-	outcome := func(d *deployment) string {
-		d.t.Helper()
-		for e, err := range d.log.Read(d.t.Context(), events.Query{Types: []string{"TokenRevoked"}}) {
-			if err != nil {
-				d.t.Fatal(err)
-			}
-			settled, _ := e.Fact.(events.TokenRevoked)
-			return settled.Outcome
-		}
-		return ""
-	}
-	for name, test := range map[string]struct {
-		meanwhile func(*deployment) *Commands
-		want      string
-		asked     int
-	}{
-		"not before seven days": {func(d *deployment) *Commands {
-			d.clock.advance(revocationPatience - time.Microsecond)
-			return d.Commands
-		}, "", 2},
-		"after seven days": {func(d *deployment) *Commands {
-			d.clock.advance(revocationPatience)
-			return d.Commands
-		}, outcomeGivenUp, 2},
-		"when the connection is gone": {func(d *deployment) *Commands {
-			return d.process(func(c *Config) { c.Connections = c.Connections[1:] })
-		}, outcomeGivenUp, 1},
-		"when the connection is for another base URL": {func(d *deployment) *Commands {
-			moved := d.provider("github", forge.GitHub, github.New, func(c *forge.Connection) { c.BaseURL = d.forges["gitlab"].URL() })
-			return d.process(func(c *Config) { c.Connections = []forge.Provider{moved} })
-		}, outcomeGivenUp, 1},
-		"when somebody repoints the row to another base URL": {func(d *deployment) *Commands {
-			other := d.forges["gitlab"].URL()
-			if _, err := d.pool.Exec(d.t.Context(), `UPDATE token_revocations SET base_url = $1`, other); err != nil {
-				d.t.Fatal(err)
-			}
-			moved := d.provider("github", forge.GitHub, github.New, func(c *forge.Connection) { c.BaseURL = other })
-			return d.process(func(c *Config) { c.Connections = []forge.Provider{moved} })
-		}, outcomeGivenUp, 1},
-		"when the key is gone": {func(d *deployment) *Commands {
-			if _, err := d.pool.Exec(d.t.Context(), `DELETE FROM data_keys`); err != nil {
-				d.t.Fatal(err)
-			}
-			return d.Commands
-		}, outcomeGivenUp, 1},
-		"when the same token was imported again": {func(d *deployment) *Commands {
-			_, err := d.ImportToken(d.t.Context(), Caller{}, OperatorOAuth{
-				ForgeType: "github", AccountID: "1", AccountLogin: "alice", AccessToken: d.accessTokens("github")[0].Value,
-			})
-			if err != nil {
-				d.t.Fatal(err)
-			}
-			return d.Commands
-		}, outcomeGivenUp, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := deploy(t)
-			d.claim()
-			down := forgetest.Status(500)
-			d.forges["github"].Next(forgetest.RevokeEndpoint, down, down)
-			if _, err := d.DisconnectForge(t.Context(), Caller{}, "github"); err != nil {
-				t.Fatal(err)
-			}
-			if err := test.meanwhile(d).settleRevocations(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if got := outcome(d); got != test.want {
-				t.Errorf("settled as %q, want %q", got, test.want)
-			}
-			n := d.forges["github"].Count(forgetest.RevokeEndpoint) + d.forges["gitlab"].Count(forgetest.AnyEndpoint)
-			if n != test.asked {
-				t.Errorf("the forge was asked %d times, want %d", n, test.asked)
-			}
-		})
 	}
 }
 

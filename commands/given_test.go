@@ -132,6 +132,24 @@ func revoked(account events.Account, key uuid.UUID, outcome string) events.Draft
 	}}
 }
 
+func revokedElsewhere(account events.Account, key uuid.UUID, outcome, page string) events.Draft {
+	return events.Draft{Stream: events.TokenStream(account.ForgeType), Fact: events.TokenRevoked{
+		ForgeType: account.ForgeType, DataKey: key, Outcome: outcome, Page: page,
+	}}
+}
+
+func attempted(account events.Account, key uuid.UUID, n int, next time.Time) events.Draft {
+	return events.Draft{Stream: events.TokenStream(account.ForgeType), Fact: events.TokenRevocationAttempted{
+		ForgeType: account.ForgeType, DataKey: key, Attempt: n, NextAt: next,
+	}}
+}
+
+func postponed(account events.Account, until time.Time) events.Draft {
+	return events.Draft{Stream: events.TokenStream(account.ForgeType), Fact: events.TokenRevocationsPostponed{
+		ForgeType: account.ForgeType, Until: until,
+	}}
+}
+
 func activated(forgeType, previous string) events.Draft {
 	fact := events.ForgeActivated{ForgeType: forgeType}
 	if previous != "" {

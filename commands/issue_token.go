@@ -28,6 +28,7 @@ const (
 	outcomeConfirmed   = "confirmed"
 	outcomeUnsupported = "unsupported"
 	outcomeGivenUp     = "given_up"
+	outcomePending     = "pending" // not yet
 )
 
 // issue is a token that is ready to become its connection's: sealed under a data key of its own.

@@ -63,7 +63,7 @@ func (r *rebind) decide(state *projections.State, _ time.Time) (events.Outcome, 
 	case connected && token.BaseURL != r.to:
 		from = token.BaseURL
 		out.Drafts = append(out.Drafts, events.Draft{Stream: stream, Fact: revocationOf(token, reasonRebound)})
-		settle(&out, r.forgeType, token.DataKey, outcomeGivenUp)
+		settle(&out, r.forgeType, token.DataKey, outcomeGivenUp, forge.GrantsPage(forge.Kind(token.Kind), token.BaseURL))
 	case connected:
 		from = "" // somebody has signed in at the new one: there may be accounts to remove, but no token
 	case len(strangers) > 0 && (from == "" || from == r.to):

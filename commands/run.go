@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	settleEvery    = 5 * time.Minute
 	expireEvery    = 10 * time.Minute
 	summariseEvery = time.Hour
 	landing        = 10 * time.Second // what is left for refreshes that are under way at shutdown
@@ -16,8 +15,9 @@ const (
 )
 
 // Run does what nobody waits for, until ctx ends: it extends sessions in use, ends those whose time is over and those that
-// an allow-list let in that is no longer set, refreshes tokens before they expire, tells forges of pending revocations (at start, when one was requested, and
-// every few minutes), and once an hour and at the end writes how many denials were not recorded singly. Any number of
+// an allow-list let in that is no longer set, refreshes tokens before they expire, tells forges of pending revocations (when one
+// was requested, and when the next attempt at one is due), and once an hour and at the end writes how many denials were not
+// recorded singly. Any number of
 // processes may run it on one database. What fails is logged and tried again; the error is always nil.
 func (c *Commands) Run(ctx context.Context) error {
 	var group sync.WaitGroup
@@ -38,9 +38,7 @@ func (c *Commands) Run(ctx context.Context) error {
 		c.land(ctx)
 	})
 	group.Go(func() { c.settleDoubts(ctx) })
-	group.Go(func() {
-		every(ctx, settleEvery, c.unsettled, func() { c.try(ctx, "settle revocations", c.settleRevocations(ctx)) })
-	})
+	group.Go(func() { c.keepSettling(ctx) })
 	group.Go(func() {
 		every(ctx, expireEvery, nil, func() {
 			c.try(ctx, "expire sessions", c.expireSessions(ctx))

@@ -138,13 +138,32 @@ type (
 		Reason string `json:"reason"`
 	}
 
-	// TokenRevoked settles a requested revocation; the token's data key is gone with it. Stream token/F.
+	// TokenRevocationAttempted says that a process is about to tell the forge of a requested revocation, and that nobody else
+	// does before NextAt. Stream token/F.
+	TokenRevocationAttempted struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+		Attempt   int       `json:"attempt"` // 1, 2, 3, …
+		NextAt    time.Time `json:"next_at"`
+	}
+
+	// TokenRevocationsPostponed says that the forge wants to be left alone: none of the connection's pending revocations is
+	// attempted before Until. Stream token/F.
+	TokenRevocationsPostponed struct {
+		ForgeType string    `json:"forge_type"`
+		Until     time.Time `json:"until"`
+	}
+
+	// TokenRevoked settles a requested revocation; the token's data key is gone with it. Stream token/F. Schema 1 had no
+	// Page.
 	TokenRevoked struct {
 		ForgeType string    `json:"forge_type"`
 		DataKey   uuid.UUID `json:"data_key"`
 		// Outcome is confirmed (the forge says so), unsupported (the forge cannot) or given_up (it did not answer, or the
 		// connection is no longer configured).
 		Outcome string `json:"outcome"`
+		// Page is where the account's owner can withdraw the grant at the forge; empty where that is not needed.
+		Page string `json:"page"`
 	}
 
 	// ConnectionRebound says that a connection's name now means another base URL. The token that was bound to the old one
@@ -219,25 +238,27 @@ type kind struct {
 	schema int16
 }
 
-func (OperatorClaimed) fact() kind          { return kind{"OperatorClaimed", 1} }
-func (AccountLinked) fact() kind            { return kind{"AccountLinked", 1} }
-func (AccountRemoved) fact() kind           { return kind{"AccountRemoved", 1} }
-func (OperatorRecovered) fact() kind        { return kind{"OperatorRecovered", 1} }
-func (TokenIssued) fact() kind              { return kind{"TokenIssued", 1} }
-func (TokenRefreshStarted) fact() kind      { return kind{"TokenRefreshStarted", 1} }
-func (TokenRefreshed) fact() kind           { return kind{"TokenRefreshed", 1} }
-func (TokenRefreshFailed) fact() kind       { return kind{"TokenRefreshFailed", 1} }
-func (TokenRejected) fact() kind            { return kind{"TokenRejected", 1} }
-func (TokenRevocationRequested) fact() kind { return kind{"TokenRevocationRequested", 1} }
-func (TokenRevoked) fact() kind             { return kind{"TokenRevoked", 1} }
-func (ConnectionRebound) fact() kind        { return kind{"ConnectionRebound", 1} }
-func (ForgeActivated) fact() kind           { return kind{"ForgeActivated", 1} }
-func (ForgeDeactivated) fact() kind         { return kind{"ForgeDeactivated", 1} }
-func (SessionStarted) fact() kind           { return kind{"SessionStarted", 1} }
-func (SessionExtended) fact() kind          { return kind{"SessionExtended", 1} }
-func (SessionEnded) fact() kind             { return kind{"SessionEnded", 1} }
-func (LoginDenied) fact() kind              { return kind{"LoginDenied", 1} }
-func (LoginsDenied) fact() kind             { return kind{"LoginsDenied", 1} }
+func (OperatorClaimed) fact() kind           { return kind{"OperatorClaimed", 1} }
+func (AccountLinked) fact() kind             { return kind{"AccountLinked", 1} }
+func (AccountRemoved) fact() kind            { return kind{"AccountRemoved", 1} }
+func (OperatorRecovered) fact() kind         { return kind{"OperatorRecovered", 1} }
+func (TokenIssued) fact() kind               { return kind{"TokenIssued", 1} }
+func (TokenRefreshStarted) fact() kind       { return kind{"TokenRefreshStarted", 1} }
+func (TokenRefreshed) fact() kind            { return kind{"TokenRefreshed", 1} }
+func (TokenRefreshFailed) fact() kind        { return kind{"TokenRefreshFailed", 1} }
+func (TokenRejected) fact() kind             { return kind{"TokenRejected", 1} }
+func (TokenRevocationRequested) fact() kind  { return kind{"TokenRevocationRequested", 1} }
+func (TokenRevocationAttempted) fact() kind  { return kind{"TokenRevocationAttempted", 1} }
+func (TokenRevocationsPostponed) fact() kind { return kind{"TokenRevocationsPostponed", 1} }
+func (TokenRevoked) fact() kind              { return kind{"TokenRevoked", 2} }
+func (ConnectionRebound) fact() kind         { return kind{"ConnectionRebound", 1} }
+func (ForgeActivated) fact() kind            { return kind{"ForgeActivated", 1} }
+func (ForgeDeactivated) fact() kind          { return kind{"ForgeDeactivated", 1} }
+func (SessionStarted) fact() kind            { return kind{"SessionStarted", 1} }
+func (SessionExtended) fact() kind           { return kind{"SessionExtended", 1} }
+func (SessionEnded) fact() kind              { return kind{"SessionEnded", 1} }
+func (LoginDenied) fact() kind               { return kind{"LoginDenied", 1} }
+func (LoginsDenied) fact() kind              { return kind{"LoginsDenied", 1} }
 
 // TypeOf returns the event type of a fact, as stored: the name of its struct.
 func TypeOf(f Fact) string { return f.fact().name }

@@ -416,8 +416,8 @@ func TestRevokeSendsNothingElsewhere(t *testing.T) {
 	other := elsewhere(t)
 	s := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request was sent") })
 	for _, target := range []string{other.URL + "/revoke", s.URL + "/a/../revoke", "http://[" + marker, "revoke"} {
-		err := s.caller().Revoke(t.Context(), func(token string) forge.RevokeRequest {
-			return forge.RevokeRequest{Method: http.MethodPost, URL: target, Body: token, Basic: true, Done: []int{http.StatusOK}}
+		err := s.caller().Revoke(t.Context(), func(token forge.Token) forge.RevokeRequest {
+			return forge.RevokeRequest{Method: http.MethodPost, URL: target, Body: token.Access.Reveal(), Basic: true, Done: []int{http.StatusOK}}
 		})
 		if !errors.Is(err, forge.ErrDestination) {
 			t.Errorf("%s: %v", target, err)

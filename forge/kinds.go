@@ -19,16 +19,29 @@ type KindInfo struct {
 	Scopes []string
 	// Revocable says whether the forge has an endpoint that revokes a token.
 	Revocable bool
+	// GrantsPath is the page, below the web root, where an account's owner sees which applications act for it and
+	// withdraws what they were granted.
+	GrantsPath string
 }
 
 // Kinds lists the kinds this module speaks to, each with its defaults. The caller owns the result.
 func Kinds() []KindInfo {
 	return []KindInfo{
-		{GitHub, "GitHub", "https://github.com", []string{"repo", "read:org"}, true},
-		{GitLab, "GitLab", "https://gitlab.com", []string{"api"}, true},
-		{Gitea, "Gitea", "https://gitea.com", giteaScopes(), false},
-		{Forgejo, "Forgejo", "https://codeberg.org", giteaScopes(), false},
+		{GitHub, "GitHub", "https://github.com", []string{"repo", "read:org"}, true, "/settings/applications"},
+		{GitLab, "GitLab", "https://gitlab.com", []string{"api"}, true, "/-/user_settings/applications"},
+		{Gitea, "Gitea", "https://gitea.com", giteaScopes(), false, "/user/settings/applications"},
+		{Forgejo, "Forgejo", "https://codeberg.org", giteaScopes(), false, "/user/settings/applications"},
 	}
+}
+
+// GrantsPage is the page of a forge where an account's owner withdraws what applications were granted; empty for a kind that
+// this module does not know.
+func GrantsPage(k Kind, baseURL string) string {
+	info, ok := Info(k)
+	if !ok {
+		return ""
+	}
+	return baseURL + info.GrantsPath
 }
 
 func giteaScopes() []string {

@@ -141,8 +141,8 @@ func TestBoundsHoldAfterDecompression(t *testing.T) {
 	for _, pagesErr = range forge.Pages[profile](t.Context(), s.caller(), "repositories", "/l") {
 		break
 	}
-	revokeErr := s.caller().Revoke(t.Context(), func(token string) forge.RevokeRequest {
-		return forge.RevokeRequest{Method: http.MethodPost, URL: s.URL + "/revoke", Body: token, Done: []int{http.StatusOK}}
+	revokeErr := s.caller().Revoke(t.Context(), func(token forge.Token) forge.RevokeRequest {
+		return forge.RevokeRequest{Method: http.MethodPost, URL: s.URL + "/revoke", Body: token.Access.Reveal(), Done: []int{http.StatusOK}}
 	})
 	for op, err := range map[string]error{"exchange": exchangeErr, "account": profileErr, "repositories": pagesErr, "revoke": revokeErr} {
 		if !errors.Is(err, forge.ErrUnavailable) || !strings.Contains(err.Error(), "too long") {

@@ -18,10 +18,13 @@ type RevokeRequest struct {
 	// Done are the statuses that say that the token is dead, now or already. But for 204, which has none, they say so only with
 	// a body of JSON, since login pages and proxies before a forge answer with these statuses, too.
 	Done []int
+	// Beyond are the statuses that say, with a body of JSON, that the forge has nothing to revoke by this token although
+	// something of the grant may live: [ErrUnsupported].
+	Beyond []int
 }
 
 // Revoke sends a revocation, once, and reads the verdict.
-func (c *Caller) Revoke(ctx context.Context, build func(token string) RevokeRequest) error {
+func (c *Caller) Revoke(ctx context.Context, build func(Token) RevokeRequest) error {
 	const op = "revoke"
 	token, err := c.Token(ctx)
 	if err != nil {
@@ -29,7 +32,7 @@ func (c *Caller) Revoke(ctx context.Context, build func(token string) RevokeRequ
 	}
 	ctx, cancel := c.transport.withTimeout(ctx)
 	defer cancel()
-	r := build(token.Access.Reveal())
+	r := build(token)
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, strings.NewReader(r.Body))
 	if err != nil {
 		return c.Fail(op, ErrDestination)
@@ -49,6 +52,8 @@ func (c *Caller) Revoke(ctx context.Context, build func(token string) RevokeRequ
 	}
 	err = c.transport.judge(resp, body)
 	switch {
+	case slices.Contains(r.Beyond, resp.StatusCode) && json.Valid(body):
+		err = ErrUnsupported
 	case isDone, err == nil, errors.Is(err, ErrNotFound):
 		err = unavailable("its answer does not say that the token is revoked")
 	case errors.Is(err, ErrNeedsReauth), errors.Is(err, ErrForbidden):

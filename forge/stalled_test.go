@@ -79,8 +79,8 @@ func TestAForgeThatStopsMidwayIsNotWaitedFor(t *testing.T) {
 					return nil
 				},
 				"revoke": func() error {
-					return s.caller().Revoke(t.Context(), func(token string) forge.RevokeRequest {
-						return forge.RevokeRequest{Method: http.MethodPost, URL: base + "/revoke", Body: token, Done: []int{http.StatusOK}}
+					return s.caller().Revoke(t.Context(), func(token forge.Token) forge.RevokeRequest {
+						return forge.RevokeRequest{Method: http.MethodPost, URL: base + "/revoke", Body: token.Access.Reveal(), Done: []int{http.StatusOK}}
 					})
 				},
 			} {

@@ -29,7 +29,9 @@
 //	GET    /forges                       {forges: […]}; never a token
 //	PUT    /forges/active                {forge_type} → {events: […]}    as a form: POST /forges/active
 //	DELETE /forges/active                {events: […]}                   as a form: POST /forges/active/clear
-//	DELETE /forges/{forge}               {events: […]}                   as a form: POST /forges/{forge}/disconnect
+//	DELETE /forges/{forge}               {events: […], revocation: {outcome, next_attempt_at, page}}, the outcome being
+//	                                     confirmed, unsupported, given_up or pending
+//	                                     as a form: POST /forges/{forge}/disconnect
 //	GET    /forge/repositories           {forge_type, account_login, repositories, next}; ?limit=1…1000&cursor=
 //	GET    /healthz                      the process answers
 //	GET    /readyz                       database, schema, key, log; 503 when not ready

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/forgeauth/forgeauth/commands"
+	"github.com/forgeauth/forgeauth/forge/forgetest"
 )
 
 func TestAnOperatorClaimsSignsInSwitchesDisconnectsAndLeaves(t *testing.T) {
@@ -82,6 +85,33 @@ func TestAPageDoesAllOfThatWithForms(t *testing.T) {
 	a = b.get(t, "/")
 	wantStatus(t, a, http.StatusSeeOther)
 	wantHeader(t, a, "Location", "/login")
+}
+
+// Whoever disconnects learns what has become of the token: at once, and on the page for as long as it matters.
+func TestWhatIsNotRevokedIsShown(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	b.signIn(t, "github", "ada", nil)
+	d.forges["github"].Next(forgetest.RevokeEndpoint, forgetest.Status(http.StatusServiceUnavailable))
+	type answer struct{ Revocation *commands.RevocationStatus }
+	pending := decode[answer](t, b.json().do(t, http.MethodDelete, "/forges/github", nil).body).Revocation
+	if pending == nil || pending.Outcome != "pending" || pending.NextAttemptAt == nil {
+		t.Errorf("told %+v", pending)
+	}
+	if page := b.get(t, "/").body; !strings.Contains(page, "a former token <span class=\"dim\">the forge is told again</span> <time") {
+		t.Errorf("the page does not say that a token is still to be revoked:\n%s", page)
+	}
+	withdraw := d.forges["gitea"].URL() + "/user/settings/applications"
+	unsupported := decode[answer](t, b.json().do(t, http.MethodDelete, "/forges/gitea", nil).body).Revocation
+	if unsupported == nil || unsupported.Outcome != "unsupported" || unsupported.Page != withdraw {
+		t.Errorf("told %+v", unsupported)
+	}
+	if page := b.get(t, "/").body; !strings.Contains(page, `<a href="`+withdraw+`" rel="noreferrer">`) {
+		t.Errorf("the page does not lead to where the grant can be withdrawn:\n%s", page)
+	}
+	if a := b.json().do(t, http.MethodDelete, "/forges/active", nil); strings.Contains(a.body, "revocation") {
+		t.Errorf("a change without a token tells of one: %s", a.body)
+	}
 }
 
 func TestLoggingOutEndsTheSessionAndKeepsTheToken(t *testing.T) {

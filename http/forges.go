@@ -19,6 +19,8 @@ type forgeList struct {
 // changes is the body of an answer to a change: the events that it appended, none if all was so already.
 type changes struct {
 	Events []change `json:"events"`
+	// Revocation is what has become of the token that the change took out of use; absent if it took none.
+	Revocation *commands.RevocationStatus `json:"revocation,omitempty"`
 }
 
 type change struct {
@@ -99,7 +101,7 @@ func (s *server) changed(w http.ResponseWriter, r *http.Request, appended []even
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return nil
 	}
-	document := changes{Events: []change{}}
+	document := changes{Events: []change{}, Revocation: commands.RevocationIn(appended)}
 	for _, e := range appended {
 		document.Events = append(document.Events, change{e.Position, string(e.Stream), e.Type})
 	}

@@ -79,4 +79,5 @@ func TestPublishedShapes(t *testing.T) {
 	golden(t, "confirm.html", visitor.get(t, "/oauth/gitea/init?return=/").body)
 	golden(t, "leave.html", visitor.post(t, "/oauth/gitea/init", nil).body)
 	golden(t, "error.html", b.get(t, "/nowhere").body)
+	golden(t, "disconnected.json", b.json().do(t, http.MethodDelete, "/forges/gitea", nil).body)
 }

@@ -115,37 +115,3 @@ func applyRefresh(t *Token, e events.Event) {
 
 // ReasonUnauthorized is the reason of a row that needs a sign-in because the forge refused its token in use.
 const ReasonUnauthorized = "unauthorized"
-
-var revocationsTable = table[uuid.UUID, Revocation]{
-	name:    "token_revocations",
-	version: 1,
-	columns: []string{
-		"data_key", "forge_type", "base_url", "account_id", "issued_at", "reason", "requested_at", "version",
-	},
-	by:    "forge_type",
-	keyOf: func(r Revocation) uuid.UUID { return r.DataKey },
-	fields: func(r *Revocation) []any {
-		return []any{
-			asUUID(&r.DataKey), &r.ForgeType, &r.BaseURL, &r.AccountID, &r.IssuedAt, &r.Reason, &r.RequestedAt, &r.Version,
-		}
-	},
-}
-
-// applyRevocation folds an event of a stream token/F into the row of the token it is about.
-func applyRevocation(revocations *rows[uuid.UUID, Revocation], e events.Event) {
-	switch fact := e.Fact.(type) {
-	case events.TokenRevocationRequested:
-		revocations.put(Revocation{
-			DataKey:     fact.DataKey,
-			ForgeType:   fact.ForgeType,
-			BaseURL:     fact.BaseURL,
-			AccountID:   fact.AccountID,
-			IssuedAt:    fact.IssuedAt,
-			Reason:      fact.Reason,
-			RequestedAt: e.OccurredAt,
-			Version:     e.StreamVersion,
-		})
-	case events.TokenRevoked:
-		revocations.drop(fact.DataKey)
-	}
-}

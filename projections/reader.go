@@ -214,9 +214,9 @@ func (r *Reader) ExpiredSessions(ctx context.Context, now time.Time, limit int) 
 	return list(ctx, r.pool, sessionsTable, "WHERE idle_until <= $1 OR expires_at <= $1 LIMIT $2", now, limit)
 }
 
-// Revocations returns the tokens that wait for their forge to hear that they are revoked, oldest first.
+// Revocations returns the tokens that wait for their forge to hear that they are revoked, those first whose turn comes first.
 func (r *Reader) Revocations(ctx context.Context) ([]Revocation, error) {
-	return list(ctx, r.pool, revocationsTable, "ORDER BY requested_at, data_key")
+	return list(ctx, r.pool, revocationsTable, "ORDER BY next_attempt_at, data_key")
 }
 
 // Revocation returns the pending revocation of the token sealed under a data key. It reports false if there is none, which

@@ -69,7 +69,11 @@ type Revocation struct {
 	IssuedAt    int64 // position of the event that holds the token
 	Reason      string
 	RequestedAt time.Time
-	Version     int64
+	// Attempts is how often a process has set out to tell the forge.
+	Attempts int
+	// NextAttemptAt is when it is the next one's turn, on the log's clock.
+	NextAttemptAt time.Time
+	Version       int64
 }
 
 // ActiveForge is the row of active_forge_type.

@@ -78,7 +78,8 @@ func (s *State) Versions() map[string]int {
 func (s *State) Apply(e events.Event) error {
 	switch e.Fact.(type) {
 	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected,
-		events.TokenRevocationRequested, events.TokenRevoked, events.ConnectionRebound:
+		events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed, events.TokenRevoked,
+		events.ConnectionRebound:
 		applyRevocation(&s.revocations, e)
 		return applyToken(&s.tokens, e)
 	case events.ForgeActivated, events.ForgeDeactivated:

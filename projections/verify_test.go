@@ -48,7 +48,7 @@ func TestVerifyNamesWhatDiffersAndRepairMendsJustThat(t *testing.T) {
 	for _, tampering := range []string{
 		`UPDATE operator_oauth_tokens SET base_url = 'https://evil.example', access_token = '\x00' WHERE forge_type = 'a'`,
 		`DELETE FROM operator_oauth_tokens WHERE forge_type = 'b'`,
-		`INSERT INTO token_revocations VALUES ('` + stray.String() + `', 'a', '', '', 1, '', now(), 1)`,
+		`INSERT INTO token_revocations VALUES ('` + stray.String() + `', 'a', '', '', 1, '', now(), 1, 0, now())`,
 		`UPDATE active_forge_type SET forge_type = 'a'`,
 	} {
 		if _, err := h.pool.Exec(t.Context(), tampering); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +76,15 @@ func (p *program) listConnections(ctx context.Context, service *forgeauth.Servic
 		return nil
 	}
 	p.printTable([]string{"forge", "kind", "base URL", "state", "account", "callback URL"}, rows)
+	for _, item := range items {
+		if item.NextRevocationAt != nil {
+			p.note("%s: %d former token(s) still to be revoked; the forge is told again at %s",
+				item.ForgeType, item.PendingRevocations, item.NextRevocationAt.UTC().Format(time.RFC3339))
+		}
+		if item.WithdrawAt != "" {
+			p.note("%s: the former token was not revoked at the forge: withdraw it at %s", item.ForgeType, item.WithdrawAt)
+		}
+	}
 	if err := service.Commands().CheckOrigins(ctx); err != nil {
 		p.note("%v", err)
 	}
@@ -136,6 +146,9 @@ func (p *program) rebind(ctx context.Context, c *commands.Commands, name string,
 		p.printf("%s: the configuration agrees with the history, so there is nothing to change\n", name)
 	default:
 		p.printf("%s is bound to its new base URL (%s)\n", name, positions(written))
+		if dropped := commands.RevocationIn(written); dropped != nil {
+			p.printf("The token was not revoked at the former one: withdraw it at %s\n", dropped.Page)
+		}
 	}
 	return nil
 }

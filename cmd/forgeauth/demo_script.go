@@ -126,7 +126,7 @@ func (s *story) script() []step {
 		{does: "reads /me, which has switched", do: func(ctx context.Context) (string, error) { return s.readsMe(ctx, s.b) }},
 		{does: "finds A's row still there", do: s.findsARowOfA},
 		{does: "switches back, no new sign-in", writes: []string{"ForgeActivated"}, do: s.switchesBack},
-		{does: "disconnects A", writes: []string{"TokenRevocationRequested", "ForgeDeactivated", "TokenRevoked"}, do: s.disconnects},
+		{does: "disconnects A", writes: []string{"TokenRevocationRequested", "TokenRevocationAttempted", "ForgeDeactivated", "TokenRevoked"}, do: s.disconnects},
 		{does: "meets 412", do: s.meets412},
 		{does: "signs in to A again", writes: signedIn, do: s.signsInAgain},
 		{does: "verifies tables against the log", do: s.verifies},

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/secret"
@@ -50,6 +51,31 @@ func exerciseRevoke(t *testing.T, x *exercise) {
 		b.fails(t, "account", err, forge.ErrNeedsReauth)
 		if err := b.bind(forge.Token{Access: secret.New("never-was")}).Revoke(t.Context()); err != nil {
 			t.Errorf("a token that never was: %v", err)
+		}
+	})
+	t.Run("a grant whose access token has expired", func(t *testing.T) {
+		t.Parallel()
+		b := x.bench(t)
+		token := b.token(t)
+		if token.Refresh.IsZero() {
+			return // nothing is left of it
+		}
+		b.Expire(token.Access.Reveal())
+		for _, ahead := range []time.Duration{0, 9 * time.Minute} { // of the forge's clock
+			token.ExpiresAt = exerciseClock.Add(ahead)
+			err := b.bind(token).Revoke(t.Context())
+			switch {
+			case err == nil && b.Live(token.Refresh.Reveal()):
+				t.Error("it is said to be revoked, and its refresh token is alive")
+			case x.config.Dialect == GitHubApp:
+				b.fails(t, "revoke", err, forge.ErrUnsupported)
+			case err != nil:
+				t.Error(err)
+			}
+		}
+		if x.config.Dialect == GitHubApp {
+			b.Next(RevokeEndpoint, Status(404)) // of a proxy
+			b.fails(t, "revoke", b.bind(token).Revoke(t.Context()), forge.ErrUnavailable)
 		}
 	})
 	other := trap(t)

@@ -28,7 +28,7 @@ func (g *github) application(w http.ResponseWriter, r *http.Request) *token {
 		g.message(w, http.StatusUnprocessableEntity, "Validation Failed")
 	default:
 		t, verdict := g.f.ledger.judge(body.AccessToken, g.f.traits.idleTTL)
-		if t != nil && t.pair.client == id && (verdict == living || verdict == expired) {
+		if t != nil && t.pair.client == id && verdict == living {
 			return t
 		}
 		g.message(w, http.StatusNotFound, "Not Found")

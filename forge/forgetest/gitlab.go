@@ -163,7 +163,8 @@ func (g *gitlab) throttle(w http.ResponseWriter, _ *http.Request, status int, re
 
 type gitlabEmpty struct{}
 
-// revokeToken is RFC 7009: 200 with an empty object whether or not the token existed.
+// revokeToken is RFC 7009: 200 with an empty object whether or not the token existed. As in Doorkeeper, an access token that
+// has expired counts as one that never was, so that its refresh token lives on; a refresh token ends both.
 func (g *gitlab) revokeToken(w http.ResponseWriter, r *http.Request) {
 	form := bodyValues(r)
 	noStore(w)
@@ -172,7 +173,7 @@ func (g *gitlab) revokeToken(w http.ResponseWriter, r *http.Request) {
 	t := g.f.ledger.tokens[form.Get("token")]
 	authenticated := client != nil && client.Secret == form.Get("client_secret")
 	foreign := t != nil && authenticated && t.pair.client != client.ID
-	if authenticated && t != nil && !foreign {
+	if authenticated && t != nil && !foreign && (t.kind == RefreshTokenIssue || !t.lapsed(g.f.ledger.now())) {
 		t.pair.revoke()
 	}
 	g.f.mu.Unlock()

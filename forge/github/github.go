@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/google/go-github/v92/github"
 
@@ -80,12 +81,18 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	return p.NewAccount(op, forge.Number(u.GetID()), u.GetLogin())
 }
 
+// skew is how far the forge's clock may be ahead of ours.
+const skew = 10 * time.Minute
+
 // Revoke implements [forge.Port]: it revokes this one token (the sibling endpoint /grant would revoke all of the user's).
+//
+// GitHub answers 404 for a token that is dead. If a GitHub App's user token has merely expired, then its refresh token
+// lives on for up to six months, and no endpoint takes that: such a grant cannot be revoked, which is said as what it is.
 func (p *port) Revoke(ctx context.Context) error {
-	return p.Caller.Revoke(ctx, func(token string) forge.RevokeRequest {
+	return p.Caller.Revoke(ctx, func(token forge.Token) forge.RevokeRequest {
 		// Encoding a map of strings cannot fail.
-		body, _ := json.Marshal(map[string]string{"access_token": token})
-		return forge.RevokeRequest{
+		body, _ := json.Marshal(map[string]string{"access_token": token.Access.Reveal()})
+		request := forge.RevokeRequest{
 			Method:      http.MethodDelete,
 			URL:         p.transport.APIBase() + "/applications/" + url.PathEscape(p.transport.Connection().ClientID) + "/token",
 			ContentType: "application/json",
@@ -93,5 +100,9 @@ func (p *port) Revoke(ctx context.Context) error {
 			Basic:       true,
 			Done:        []int{http.StatusNoContent, http.StatusNotFound},
 		}
+		if !token.Refresh.IsZero() && !token.ExpiresAt.IsZero() && !p.Now().Before(token.ExpiresAt.Add(-skew)) {
+			request.Done, request.Beyond = []int{http.StatusNoContent}, []int{http.StatusNotFound}
+		}
+		return request
 	})
 }

@@ -90,16 +90,22 @@ func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) it
 	}
 }
 
-// Revoke implements [forge.Port] by RFC 7009. GitLab keeps access and refresh token in one record, so both die.
+// Revoke implements [forge.Port] by RFC 7009. GitLab keeps access and refresh token in one record, so both die whichever is
+// presented. It is the refresh token where there is one: presented with an access token that has expired, GitLab's OAuth
+// server (Doorkeeper) answers 200, too, and leaves the refresh token alive. (Versions of it before 5.8.1 do so with both.)
 func (p *port) Revoke(ctx context.Context) error {
-	return p.Caller.Revoke(ctx, func(token string) forge.RevokeRequest {
+	return p.Caller.Revoke(ctx, func(token forge.Token) forge.RevokeRequest {
+		presented, hint := token.Access, "access_token"
+		if !token.Refresh.IsZero() {
+			presented, hint = token.Refresh, "refresh_token"
+		}
 		return forge.RevokeRequest{
 			Method:      http.MethodPost,
 			URL:         p.connection.BaseURL + "/oauth/revoke",
 			ContentType: "application/x-www-form-urlencoded",
 			Body: url.Values{
-				"token":           {token},
-				"token_type_hint": {"access_token"},
+				"token":           {presented.Reveal()},
+				"token_type_hint": {hint},
 				"client_id":       {p.connection.ClientID},
 				"client_secret":   {p.connection.ClientSecret.Reveal()},
 			}.Encode(),
