@@ -90,6 +90,8 @@ type Port interface {
 	Binding() Binding
 	// Account asks the forge who the token belongs to.
 	Account(context.Context) (Account, error)
+	// Grant asks the forge what it says about the token: whose it is, and what it may do.
+	Grant(context.Context) (Grant, error)
 
 	// Repositories yields the repositories the account can see and the query asks for, page by page as they are consumed, in
 	// the forge's order. After an error the sequence ends.

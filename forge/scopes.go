@@ -57,8 +57,8 @@ func identifyingScopes(k Kind) []string {
 func knownScopes(k Kind) []string {
 	switch k {
 	case GitHub: // docs.github.com: Scopes for OAuth apps
-		return strings.Fields(`repo repo:status repo_deployment public_repo repo:invite security_events
-			admin:repo_hook write:repo_hook read:repo_hook admin:org write:org read:org
+		return strings.Fields(`site_admin repo repo:status repo_deployment public_repo repo:invite security_events
+			admin:repo_hook write:repo_hook read:repo_hook admin:org write:org read:org manage_runners:org
 			admin:public_key write:public_key read:public_key admin:org_hook gist notifications
 			user read:user user:email user:follow project read:project delete_repo
 			write:packages read:packages delete:packages admin:gpg_key write:gpg_key read:gpg_key
@@ -70,7 +70,7 @@ func knownScopes(k Kind) []string {
 	case GitLab: // docs.gitlab.com: Configure GitLab as an OAuth 2.0 provider, authorized applications
 		return strings.Fields(`api read_api read_user read_repository write_repository read_registry write_registry
 			read_virtual_registry write_virtual_registry read_package_registry write_package_registry
-			create_runner manage_runner k8s_proxy ai_features ai_workflows mcp
+			create_runner manage_runner k8s_proxy ai_features ai_workflows mcp mcp_orbit self_rotate
 			read_observability write_observability read_service_ping sudo admin_mode openid profile email`)
 	case Gitea, Forgejo: // docs.gitea.com, forgejo.org: Access Token scope
 		known := strings.Fields("openid profile email groups public-only")
@@ -83,6 +83,14 @@ func knownScopes(k Kind) []string {
 }
 
 const maxScopes = 100
+
+// CleanScopes is [ParseScopes] for a list that is one already; nil stays nil.
+func CleanScopes(scopes []string) []string {
+	if scopes == nil {
+		return nil
+	}
+	return ParseScopes(strings.Join(scopes, " "))
+}
 
 // ParseScopes reads a list of scopes as forges write it: separated by spaces (RFC 6749 §3.3) or commas. What is no
 // scope-token is dropped, duplicates too; an empty list is not nil.

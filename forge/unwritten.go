@@ -7,6 +7,10 @@ import (
 
 // What an adapter does not override it does not support.
 
+func (c *Caller) Grant(context.Context) (Grant, error) {
+	return Grant{}, c.Fail("grant", ErrUnsupported)
+}
+
 func (c *Caller) Repository(context.Context, RepositoryRef) (Repository, error) {
 	return Repository{}, c.Fail("repository", ErrUnsupported)
 }

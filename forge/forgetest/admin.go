@@ -111,6 +111,32 @@ func (f *Forge) RenameUser(login, newLogin string) {
 	}
 }
 
+// SetScope changes what the token, and the one issued beside it, may do, as the account's owner can at some forges. It reports
+// whether this forge issued it.
+func (f *Forge) SetScope(value, scope string) bool {
+	return f.edit(value, func(p *pair) { p.scope = scope })
+}
+
+// Reassign makes the token, and the one issued beside it, answer as another account, as after a forge was restored from
+// elsewhere. It reports whether this forge issued it and knows the account.
+func (f *Forge) Reassign(value, login string) bool {
+	f.mu.Lock()
+	user := f.ledger.userByLogin(login)
+	f.mu.Unlock()
+	return user != nil && f.edit(value, func(p *pair) { p.user = user.ID })
+}
+
+func (f *Forge) edit(value string, change func(*pair)) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.ledger.tokens[value]
+	if t == nil {
+		return false
+	}
+	change(t.pair)
+	return true
+}
+
 // AddUser adds an account. It panics on one that no forge could have or whose ID or login is taken.
 func (f *Forge) AddUser(user User) {
 	user = user.checked()

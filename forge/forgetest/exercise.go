@@ -34,6 +34,7 @@ func Exercise(t *testing.T, config Config, newProvider NewProvider) {
 		"SignIn":       exerciseSignIn,
 		"Exchange":     exerciseExchange,
 		"Account":      exerciseAccount,
+		"Grant":        exerciseGrant,
 		"Repositories": exerciseRepositories,
 		"Faults":       exerciseFaults,
 		"Revoke":       exerciseRevoke,

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/go-github/v92/github"
@@ -41,6 +42,20 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 }
 
 type provider struct{ *forge.Transport }
+
+// Exchange implements [forge.Provider]. GitHub answers an empty scope for a GitHub App's user token (ghu_), which has
+// permissions instead: that says nothing.
+func (p *provider) Exchange(ctx context.Context, r forge.ExchangeRequest) (forge.Token, error) {
+	token, err := p.Transport.Exchange(ctx, r)
+	return unscoped(token), err
+}
+
+func unscoped(token forge.Token) forge.Token {
+	if strings.HasPrefix(token.Access.Reveal(), "ghu_") {
+		token.Scopes = nil
+	}
+	return token
+}
 
 // Bind implements [forge.Provider]. Ports are made for every request of a program, the library's client only for those
 // that use it.
