@@ -74,7 +74,7 @@ func (c *Caller) Raw(ctx context.Context, op, path, accept string, limit int64) 
 		return nil, nil, c.Fail(op, ErrInvalid)
 	}
 	req.Header.Set("Accept", accept)
-	client := &http.Client{Transport: &judged{pinned: &pinned{c, limit + 1}, follow: true, raw: true}, Timeout: c.transport.timeout}
+	client := &http.Client{Transport: &judged{pinned: &pinned{c, limit}, follow: true, raw: true}, Timeout: c.transport.timeout}
 	resp, err := client.Do(req) //nolint:bodyclose // readAll closes it
 	if err != nil {
 		return nil, nil, c.Fail(op, err)

@@ -54,7 +54,7 @@ func TestIsSignedTakesAnyOfTheSecretsAndNoOther(t *testing.T) {
 		"another secret":           {digits("fedcba9876543210"), []secret.Text{old}, false},
 		"no secret":                {digits("0123456789abcdef"), nil, false},
 		"an empty secret":          {digits(""), []secret.Text{{}}, false},
-		"an empty one beside":      {digits(""), []secret.Text{old, {}}, false},
+		"an empty one beside":      {digits(""), []secret.Text{old, secret.New("")}, false},
 		"no digits":                {"", []secret.Text{old}, false},
 		"digits cut short":         {digits("0123456789abcdef")[:62], []secret.Text{old}, false},
 		"digits and more":          {digits("0123456789abcdef") + "00", []secret.Text{old}, false},

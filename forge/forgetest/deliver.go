@@ -128,6 +128,12 @@ func (d *Delivery) Send(ctx context.Context) error {
 	return nil
 }
 
+// tells reports whether the dialect has more than sign-in and lists of repositories.
+func (f *Forge) tells() bool {
+	_, ok := f.dialect.(deliverer)
+	return ok
+}
+
 func (f *Forge) deliverer() deliverer {
 	d, ok := f.dialect.(deliverer)
 	if !ok {

@@ -46,6 +46,28 @@ func Exercise(t *testing.T, config Config, newProvider NewProvider) {
 			run(t, x)
 		})
 	}
+	if f := New(Config{Dialect: config.Dialect}); !f.tells() {
+		return
+	}
+	for name, run := range map[string]func(*testing.T, *exercise){
+		"Repository":   exerciseRepository,
+		"Query":        exerciseQuery,
+		"Files":        exerciseFiles,
+		"Issues":       exerciseIssues,
+		"Comments":     exerciseComments,
+		"Changes":      exerciseChanges,
+		"OpenChange":   exerciseOpenChange,
+		"Statuses":     exerciseStatuses,
+		"Hooks":        exerciseHooks,
+		"Deliveries":   exerciseDeliveries,
+		"Methods":      exerciseMethods,
+		"WorkTogether": exerciseWorkTogether,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, x)
+		})
+	}
 }
 
 type exercise struct {

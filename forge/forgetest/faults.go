@@ -56,6 +56,11 @@ func (q *faultQueue) take(endpoint Endpoint) (Fault, bool) {
 	return Fault{}, false
 }
 
+// AsUsual answers as if no fault had been ordered: for the requests before the one that a fault is for.
+func AsUsual() Fault {
+	return Fault{"as usual", func(f *Forge, w http.ResponseWriter, r *http.Request) { f.serve(w, r) }}
+}
+
 // Slow holds the request until release is closed, then answers it as usual. It also ends, without an answer, when the
 // client gives up or the forge is closed, so that a nil release holds for as long as the client waits.
 func Slow(release <-chan struct{}) Fault {

@@ -92,7 +92,11 @@ func (l *ledger) nextID() int64 {
 	return l.serial
 }
 
+// record remembers a secret; an empty one is none.
 func (l *ledger) record(kind IssueKind, value string) {
+	if value == "" {
+		return
+	}
 	l.issued = append(l.issued, Issue{Kind: kind, Value: secret.New(value)})
 }
 

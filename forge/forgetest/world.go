@@ -92,7 +92,7 @@ func (c *contents) commit(branch, path string, content []byte) string {
 		tree = map[string][]byte{}
 	}
 	tree[path] = slices.Clone(content)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %d", branch, path, content, len(c.trees)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %x %d", branch, path, sha256.Sum256(content), len(c.trees)))
 	commit := hex.EncodeToString(sum[:20])
 	c.trees[commit], c.branches[branch] = tree, commit
 	return commit
@@ -137,14 +137,6 @@ func (c *contents) openChange(source, target string) *change {
 		}
 	}
 	return nil
-}
-
-// headOf returns the commit that a change proposes; of a change whose branch is gone, the last one there was.
-func (c *contents) headOf(at *change) string {
-	if commit := c.branches[at.source]; commit != "" {
-		at.head = commit
-	}
-	return at.head
 }
 
 // repository finds a repository that a caller can see, by id.
@@ -212,23 +204,7 @@ func (f *Forge) Tag(repository int64, tag, commit string) {
 	f.ledger.contents(*r).tags[tag] = commit
 }
 
-// Submodule mounts another repository at a path of a repository.
-func (f *Forge) Submodule(repository int64, path string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, r := f.byID(repository)
-	f.ledger.contents(*r).submodules[path] = true
-}
-
-// Head returns the commit that a branch is at, empty if there is no such branch.
-func (f *Forge) Head(repository int64, branch string) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, r := f.byID(repository)
-	return f.ledger.contents(*r).branches[branch]
-}
-
-// OpenIssue opens an issue as the user and returns its number.
+// OpenIssue opens an issue as the user, or as an account that is gone by now if login is empty, and returns its number.
 func (f *Forge) OpenIssue(repository int64, login, title, body string) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -236,7 +212,7 @@ func (f *Forge) OpenIssue(repository int64, login, title, body string) int64 {
 	c := f.ledger.contents(*r)
 	c.number++
 	c.issues[c.number] = &issue{
-		number: c.number, title: title, body: body, open: true, author: f.ledger.userByLogin(login).ID, created: f.ledger.now(),
+		number: c.number, title: title, body: body, open: true, author: f.authorID(login), created: f.ledger.now(),
 	}
 	return c.number
 }
@@ -357,14 +333,6 @@ func (f *Forge) AddWebhook(repository int64, w Webhook) int64 {
 	}
 	f.ledger.record(WebhookSecretIssue, w.Secret)
 	return id
-}
-
-// addHook keeps a webhook that was made through the API. [Forge.mu] must be held.
-func (f *Forge) addHook(c *contents, h hook) *hook {
-	h.id = f.ledger.nextID()
-	c.hooks[h.id] = &h
-	f.ledger.record(WebhookSecretIssue, h.secret)
-	return &h
 }
 
 // RemoveWebhook removes a webhook.
