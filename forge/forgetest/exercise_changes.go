@@ -176,9 +176,15 @@ func exerciseOpenChange(t *testing.T, x *exercise) {
 		w := x.workshop(t)
 		before := w.Count(AnyEndpoint)
 		for _, proposed := range slices.Concat([]forge.NewChange{
-			{}, {Title: "No branch"}, {Source: sourceBranch}, {Title: " ", Source: sourceBranch}, {Title: "a\nb", Source: sourceBranch},
-			{Title: strings.Repeat("t", 256), Source: sourceBranch}, {Title: "Itself", Source: targetBranch, Target: targetBranch},
-			{Title: "a\xff", Source: sourceBranch}, {Title: "Body", Body: "\xff", Source: sourceBranch},
+			{},
+			{Title: "No branch"},
+			{Source: sourceBranch},
+			{Title: " ", Source: sourceBranch},
+			{Title: "a\nb", Source: sourceBranch},
+			{Title: strings.Repeat("t", 256), Source: sourceBranch},
+			{Title: "Itself", Source: targetBranch, Target: targetBranch},
+			{Title: "a\xff", Source: sourceBranch},
+			{Title: "Body", Body: "\xff", Source: sourceBranch},
 		}, proposals("../"+exerciseMark, "a b", "a..b", "bob:mend", "-x", "a?b", "a/", "")) {
 			_, err := w.port.OpenChange(t.Context(), w.byPath(), proposed)
 			w.fails(t, "open change", err, forge.ErrInvalid)

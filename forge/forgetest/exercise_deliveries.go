@@ -51,9 +51,12 @@ func receive(t *testing.T, verifier forge.HookVerifier, secrets ...secret.Text) 
 // happenings lists one of everything that webhooks are told of.
 func (w *workshop) allHappenings() []Happening {
 	all := []Happening{
-		{Event: forge.HookPush}, {Event: forge.HookPush, Branch: sourceBranch},
-		{Event: forge.HookChange, Number: w.change}, {Event: forge.HookIssue, Number: w.issue},
-		{Event: forge.HookComment, Number: w.issue}, {Event: forge.HookComment, Number: w.change, OnChange: true},
+		{Event: forge.HookPush},
+		{Event: forge.HookPush, Branch: sourceBranch},
+		{Event: forge.HookChange, Number: w.change},
+		{Event: forge.HookIssue, Number: w.issue},
+		{Event: forge.HookComment, Number: w.issue},
+		{Event: forge.HookComment, Number: w.change, OnChange: true},
 	}
 	if w.pings {
 		all = append(all, Happening{Event: forge.HookPing})

@@ -344,8 +344,18 @@ func exerciseMethods(t *testing.T, x *exercise) {
 		w := x.workshop(t)
 		before := w.Count(AnyEndpoint)
 		for _, in := range []forge.RepositoryRef{
-			{}, {ID: "../" + exerciseMark}, {ID: "1/2"}, {Path: exerciseMark}, {Path: "a/../b"}, {Path: "/a/b"}, {Path: "a//b"}, {Path: "a/%2e%2e"},
-			{Path: "a/b\n"}, {Path: "a/\xff"}, {ID: " 1"}, {Path: "a/b?" + exerciseMark + "/../../c"},
+			{},
+			{ID: "../" + exerciseMark},
+			{ID: "1/2"},
+			{Path: exerciseMark},
+			{Path: "a/../b"},
+			{Path: "/a/b"},
+			{Path: "a//b"},
+			{Path: "a/%2e%2e"},
+			{Path: "a/b\n"},
+			{Path: "a/\xff"},
+			{ID: " 1"},
+			{Path: "a/b?" + exerciseMark + "/../../c"},
 		} {
 			for _, m := range methods() {
 				w.fails(t, m.op, m.prepare(t, w)(t.Context(), w.port, in), forge.ErrInvalid)

@@ -72,8 +72,10 @@ func orderedFaults(elsewhere string) []ordered {
 
 // isOne reports whether an error is one of those.
 func isOne(err error, of []error) bool {
-	_, isLimit := errors.AsType[*forge.RateLimitedError](err)
-	return slices.ContainsFunc(of, func(want error) bool { return errors.Is(err, want) || isLimit && want == errRateLimited })
+	if _, isLimit := errors.AsType[*forge.RateLimitedError](err); isLimit {
+		err = errRateLimited
+	}
+	return slices.ContainsFunc(of, func(want error) bool { return errors.Is(err, want) })
 }
 
 // allows lists what the method may return for the fault beyond what holds for all; nil among it is success.

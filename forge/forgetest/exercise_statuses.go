@@ -78,10 +78,16 @@ func exerciseStatuses(t *testing.T, x *exercise) {
 			w.fails(t, "set status", w.port.SetStatus(t.Context(), w.byPath(), commit, good), forge.ErrInvalid)
 		}
 		for _, status := range []forge.Status{
-			{}, {Context: statusContext}, {State: forge.StatusSuccess}, {Context: statusContext, State: "running"}, {Context: "a\nb", State: forge.StatusSuccess},
-			{Context: strings.Repeat("c", 256), State: forge.StatusSuccess}, {Context: statusContext, State: forge.StatusSuccess, Description: "\xff"},
+			{},
+			{Context: statusContext},
+			{State: forge.StatusSuccess},
+			{Context: statusContext, State: "running"},
+			{Context: "a\nb", State: forge.StatusSuccess},
+			{Context: strings.Repeat("c", 256), State: forge.StatusSuccess},
+			{Context: statusContext, State: forge.StatusSuccess, Description: "\xff"},
 			{Context: statusContext, State: forge.StatusSuccess, TargetURL: "javascript:alert('" + exerciseMark + "')"},
-			{Context: statusContext, State: forge.StatusSuccess, TargetURL: "ci.example"}, {Context: statusContext, State: forge.StatusSuccess, TargetURL: "https://"},
+			{Context: statusContext, State: forge.StatusSuccess, TargetURL: "ci.example"},
+			{Context: statusContext, State: forge.StatusSuccess, TargetURL: "https://"},
 		} {
 			w.fails(t, "set status", w.port.SetStatus(t.Context(), w.byPath(), w.commit, status), forge.ErrInvalid)
 		}

@@ -106,9 +106,9 @@ func (p *port) ensure(ctx context.Context, op string, at place, spec forge.HookS
 		return nil, err
 	}
 	wanted := github.Hook{
-		Active: github.Ptr(true), Events: namesOf(spec.Events),
+		Active: new(true), Events: namesOf(spec.Events),
 		Config: &github.HookConfig{
-			URL: &spec.URL, ContentType: github.Ptr("json"), InsecureSSL: github.Ptr("0"), Secret: github.Ptr(spec.Secret.Reveal()),
+			URL: &spec.URL, ContentType: new("json"), InsecureSSL: new("0"), Secret: new(spec.Secret.Reveal()),
 		},
 	}
 	var ensured *github.Hook

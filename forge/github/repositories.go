@@ -199,7 +199,9 @@ func (p *port) File(ctx context.Context, in forge.RepositoryRef, path, revision 
 func isContent(header http.Header, content []byte) error {
 	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	var entries []struct{}
-	var entry struct{ Type string }
+	var entry struct {
+		Type string `json:"type"`
+	}
 	switch {
 	case err == nil && strings.HasPrefix(media, "application/vnd.github.") && strings.Contains(media, "raw"):
 		return nil
