@@ -88,7 +88,7 @@ type githubAccess struct {
 }
 
 func (g *github) repositoryRoutes(mux *http.ServeMux, prefix string) {
-	const hooks = "admin:repo_hook, public_repo, repo, write:repo_hook"
+	const hooks = "admin:repo_hook, repo, write:repo_hook"
 	for route, is := range map[string]struct {
 		serve  func(http.ResponseWriter, *http.Request, githubPlace)
 		access githubAccess
@@ -103,7 +103,7 @@ func (g *github) repositoryRoutes(mux *http.ServeMux, prefix string) {
 		"GET /hooks":                     {g.hooks, githubAccess{accepted: hooks + ", read:repo_hook", admin: true}},
 		"POST /hooks":                    {g.createHook, githubAccess{accepted: hooks, admin: true}},
 		"PATCH /hooks/{hook}":            {g.editHook, githubAccess{accepted: hooks, admin: true}},
-		"DELETE /hooks/{hook}":           {g.deleteHook, githubAccess{accepted: "admin:repo_hook, public_repo, repo", admin: true}},
+		"DELETE /hooks/{hook}":           {g.deleteHook, githubAccess{accepted: "admin:repo_hook, repo", admin: true}},
 	} {
 		method, below, _ := strings.Cut(route, " ")
 		serve := g.bound(g.at(is.access, is.serve))
@@ -125,12 +125,12 @@ func (g *github) at(access githubAccess, serve func(http.ResponseWriter, *http.R
 		case !found, !g.app() && !access.allows(splitScopes(who.scope), repository.Private), access.admin && repository.ReadOnly:
 			g.message(w, http.StatusNotFound, "Not Found")
 		case moved:
-			status, message := http.StatusTemporaryRedirect, "Temporary Redirect"
+			status := http.StatusTemporaryRedirect
 			if isReading {
-				status, message = http.StatusMovedPermanently, "Moved Permanently"
+				status = http.StatusMovedPermanently
 			}
 			w.Header().Set("Location", g.movedTo(r, repository))
-			g.message(w, status, message)
+			g.message(w, status, "Moved Permanently")
 		case repository.Archived && !isReading:
 			g.message(w, http.StatusForbidden, "Repository was archived so is read-only.")
 		case access.push && repository.ReadOnly:

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/forgeauth/forgeauth/forge"
 )
 
 // reason reads what GitHub says in words alone: a 422 that is about what is there, or not there, and an issue tracker that is
-// switched off (410, as for an issue that was deleted). GitHub redirects what writes to a former path with 307.
+// switched off (410, as for an issue that was deleted). What writes to a former path is redirected with 307.
 func reason(status int, body []byte) error {
 	says := func(words string) bool { return bytes.Contains(body, []byte(words)) }
 	switch status {
 	case http.StatusTemporaryRedirect:
-		if says(`"Temporary Redirect"`) {
+		if says("Moved Permanently") {
 			return forge.ErrMoved
 		}
 	case http.StatusGone:
@@ -31,8 +32,6 @@ func reason(status int, body []byte) error {
 			return forge.ErrNotFound
 		case says("Draft pull requests are not supported"):
 			return fmt.Errorf("%w (drafts need another plan for a private repository)", forge.ErrUnsupported)
-		case says("submitted too quickly"):
-			return &forge.RateLimitedError{}
 		}
 	case http.StatusUnavailableForLegalReasons:
 		return forge.ErrForbidden
@@ -58,7 +57,7 @@ func refusal(status int, header http.Header, body []byte, now time.Time) error {
 	switch {
 	case bytes.Contains(body, []byte(`"too_large"`)):
 		return forge.ErrTooLarge
-	case status == http.StatusForbidden && header.Get("X-Github-Sso") != "":
+	case status == http.StatusForbidden && strings.HasPrefix(header.Get("X-Github-Sso"), "required"):
 		return fmt.Errorf("%w (an organization wants single sign-on: authorize the application there, or sign in again)", forge.ErrForbidden)
 	}
 	accepted := forge.ParseScopes(header.Get("X-Accepted-Oauth-Scopes"))
