@@ -6,7 +6,8 @@
 //	Connection   one configured forge. CanonicalBaseURL, CheckScopes, ParseKind, ValidName and Connection.Validate check
 //	             what configuration says; each fault is a *SettingError with its remedy
 //	Provider     a forge without a token: AuthorizeURL and Exchange
-//	Port         a forge with one operator's token: Account, Repositories, Revoke, HTTPClient, TokenSource
+//	Port         a forge with one operator's token: what Provider cannot do without one
+//	HookVerifier checks the deliveries of webhooks, without a token and without the network
 //	Transport    the part of Provider that is the same everywhere; adapters embed it
 //	Caller       the part of Port that is the same everywhere; adapters embed it
 //	Dialect      what an adapter tells the transport: paths, and how its forge words a refusal
@@ -40,8 +41,11 @@
 //	2xx that parses                           the result
 //	401                                       ErrNeedsReauth
 //	403                                       *RateLimitedError, *ScopeMissingError or ErrForbidden, as the dialect reads it
-//	404, 410                                  ErrNotFound
+//	404, 410                                  ErrNotFound; with a *ScopeMissingError in it where the dialect reads one
 //	429                                       *RateLimitedError
+//	400, 422 to a request that writes         ErrInvalid, or what the dialect reads in the body: ErrConflict, ErrNotFound, …
+//	409 to a request that writes              ErrConflict
+//	301, 308 to a request that writes         ErrMoved, which is an ErrNotFound; it is not sent on
 //	3xx where none belongs, other 4xx, 5xx,
 //	no answer in time, too long, not JSON     ErrUnavailable
 //	a token endpoint's error code             *ExchangeError, with a status 2xx as with 4xx

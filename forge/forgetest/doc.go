@@ -30,6 +30,12 @@
 // login kills the refresh token of an earlier one. A grant is one transaction: of eight refreshes at once with one
 // single-use token, one succeeds. Every secret ever issued stays in [Forge.Issued], for tests that look for leaks.
 //
+// # Repositories
+//
+// What a repository holds (files, issues, changes, statuses, webhooks) is kept in no forge's shape and written down by the
+// dialect. Tests do to it what people do: [Forge.Commit], [Forge.OpenIssue], [Forge.RenameRepository]. [Forge.Deliver] tells the
+// webhooks what happened, signed as the forge signs.
+//
 // # Failure
 //
 // [Forge.Next] orders a [Fault] for the next request to an endpoint. A fault strikes before or instead of the work or,
