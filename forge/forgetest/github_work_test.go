@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/forgeauth/forgeauth/forge"
@@ -185,8 +186,11 @@ func TestGitHubHasFilesRawAndAsJSON(t *testing.T) {
 func TestGitHubDeliversToWhoIsSubscribed(t *testing.T) {
 	t.Parallel()
 	f := start(t, forgetest.Config{Dialect: forgetest.GitHub})
+	var mu sync.Mutex
 	var got []string
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		got = append(got, r.URL.Path+" "+r.Header.Get("X-GitHub-Event"))
 		if r.URL.Path == "/moved" {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
@@ -212,12 +216,16 @@ func TestGitHubDeliversToWhoIsSubscribed(t *testing.T) {
 		{forgetest.Happening{Event: forge.HookPing}, []string{"/all ping", "/moved ping", "/push ping"}},
 		{forgetest.Happening{Event: forge.HookOther}, []string{"/all star"}},
 	} {
+		mu.Lock()
 		got = nil
+		mu.Unlock()
 		sent, err := f.Deliver(t.Context(), 1, c.what)
+		mu.Lock()
 		slices.Sort(got)
 		if err != nil || !slices.Equal(got, c.want) || len(sent) != len(c.want) {
 			t.Errorf("%s: %v, %v; want %v", c.what.Event, got, err, c.want)
 		}
+		mu.Unlock()
 		for _, d := range sent {
 			isSigned := d.Header.Get("X-Hub-Signature-256") != ""
 			isMoved := strings.HasSuffix(d.URL, "/moved")
