@@ -1,19 +1,27 @@
 // Package gitlab speaks to GitLab, gitlab.com as well as self-managed. It uses the shared transport of package forge and
-// its own few JSON shapes; docs/adr/0004-forge-sdks.md says why not client-go.
+// its own few JSON shapes; docs/adr/0004-forge-sdks.md and 0009-forge-sdks-again.md say why not client-go.
 //
-// What it knows that the protocol does not say: revoking answers 200 whether or not the token was alive; a missing scope
-// is a 403 with error insufficient_scope (RFC 6750 §3.1) that lists what would do; a rate limit is a 429 with
-// Retry-After and RateLimit-Reset.
+// What it knows that the protocol does not say:
+//
+//   - Revoking answers 200 whether or not the token was alive.
+//   - A missing scope is a 403 with error insufficient_scope (RFC 6750 §3.1) that lists what would do. A rate limit is a
+//     429 with Retry-After and RateLimit-Reset; limits of single operations come without the latter.
+//   - A project is named by its number or by its whole path, of many groups, as one escaped segment. For a path that was
+//     renamed, GET answers 301 to the number and everything else 405.
+//   - Issues and merge requests are counted apart. A draft is one by a prefix of its title, and a comment is a note, whose
+//     answer names no address.
+//   - Lines of a text that begin with /close, /assign, /merge, … are not text but commands, which GitLab carries out as the
+//     account that wrote them.
+//   - A status is a job of an external pipeline with a machine of states behind it: pending after pending is a 400.
+//   - Webhooks are not told apart by their address, are given up for good when they keep failing, and prove themselves by a
+//     plain token or, from GitLab 19.0 on, by a signature.
 package gitlab
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"iter"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/forgeauth/forgeauth/forge"
 )
@@ -26,6 +34,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 	transport, err := forge.NewTransport(c, forge.Dialect{
 		AuthorizePath: "/oauth/authorize",
 		TokenPath:     "/oauth/token",
+		Exists:        exists,
 		Refusal:       refusal,
 	}, o)
 	if err != nil {
@@ -59,37 +68,6 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	return p.NewAccount(op, forge.Number(u.ID), u.Username)
 }
 
-type project struct {
-	ID                int64  `json:"id"`
-	PathWithNamespace string `json:"path_with_namespace"`
-	DefaultBranch     string `json:"default_branch"`
-	Visibility        string `json:"visibility"`
-	Archived          bool   `json:"archived"`
-}
-
-// Repositories lists the projects the account is a member of, by ascending id: keyset pagination, which neither skips
-// nor repeats a project when others come and go meanwhile, and has no last page that GitLab refuses to count to.
-func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
-	const op = "repositories"
-	const first = "/projects?membership=true&order_by=id&pagination=keyset&per_page=100&sort=asc"
-	return func(yield func(forge.Repository, error) bool) {
-		for r, err := range forge.Pages[project](ctx, p.Caller, op, first) {
-			var out forge.Repository
-			if err == nil {
-				out, err = p.NewRepository(op, forge.Number(r.ID), r.PathWithNamespace, forge.Repository{
-					Default: r.DefaultBranch, Private: r.Visibility != "public", Archived: r.Archived,
-				})
-			}
-			if err == nil && !query.Admits(out) {
-				continue
-			}
-			if !yield(out, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
 // Revoke implements [forge.Port] by RFC 7009. GitLab keeps access and refresh token in one record, so both die whichever is
 // presented. It is the refresh token where there is one: presented with an access token that has expired, GitLab's OAuth
 // server (Doorkeeper) answers 200, too, and leaves the refresh token alive. (Versions of it before 5.8.1 do so with both.)
@@ -112,23 +90,4 @@ func (p *port) Revoke(ctx context.Context) error {
 			Done: []int{http.StatusOK},
 		}
 	})
-}
-
-func refusal(status int, header http.Header, body []byte, now time.Time) error {
-	if status == http.StatusTooManyRequests {
-		return &forge.RateLimitedError{Until: forge.RetryAfter(header, "RateLimit-Reset", now)}
-	}
-	var answer struct {
-		Error string `json:"error"`
-		Scope string `json:"scope"`
-	}
-	_ = json.Unmarshal(body, &answer) // what is no JSON has no error code
-	if answer.Error != "insufficient_scope" {
-		return nil
-	}
-	missing := &forge.ScopeMissingError{}
-	if want := forge.ParseScopes(answer.Scope); len(want) > 0 {
-		missing.Want = want
-	}
-	return missing
 }
