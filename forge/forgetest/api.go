@@ -56,7 +56,9 @@ type payload interface {
 		githubHook | []githubHook | githubDelivery |
 		giteaError | giteaMessage | giteaUser | []giteaRepository | giteaRepository | []giteaEmail | giteaToken |
 		giteaUserInfo | giteaIntrospection | giteaVersion | giteaSettings | []giteaNotification |
-		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty
+		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty |
+		gitlabProject | gitlabProblem | gitlabFaults | gitlabReasons | gitlabIssue | gitlabNote | gitlabCommands |
+		gitlabMergeRequest | gitlabStatus | gitlabDelivered | []map[string]json.RawMessage
 }
 
 // writeJSON writes one JSON value and a line break, as Go's forges and most others do.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/forgeauth/forgeauth/forge"
 )
 
 type gitlabMessage struct {
@@ -18,6 +20,7 @@ func (g *gitlab) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /oauth/token/info", g.tokenInfo)
 	mux.HandleFunc("GET /api/v4/user", g.bound(g.user, "api", "read_api", "read_user"))
 	mux.HandleFunc("GET /api/v4/projects", g.bound(g.projects, "api", "read_api"))
+	g.projectRoutes(mux)
 }
 
 // bound wraps an API handler that needs a living token with one of the scopes. GitLab says of a token that it knew
@@ -90,7 +93,9 @@ type gitlabProject struct {
 	Path              string          `json:"path"`
 	PathWithNamespace string          `json:"path_with_namespace"`
 	CreatedAt         string          `json:"created_at"`
-	DefaultBranch     string          `json:"default_branch"`
+	DefaultBranch     *string         `json:"default_branch"`
+	EmptyRepository   bool            `json:"empty_repo"`
+	IssuesEnabled     bool            `json:"issues_enabled"`
 	SSHURL            string          `json:"ssh_url_to_repo"`
 	HTTPURL           string          `json:"http_url_to_repo"`
 	WebURL            string          `json:"web_url"`
@@ -123,17 +128,17 @@ func (g *gitlab) projects(w http.ResponseWriter, r *http.Request, who caller) {
 		}
 		list = g.keyset(w, r, list, ascending)
 	} else {
-		list = g.offset(w, r, list)
+		list = gitlabOffset(g, w, r, list)
 	}
 	answer := make([]gitlabProject, 0, len(list))
 	for _, repository := range list {
-		answer = append(answer, g.project(r, who, repository))
+		answer = append(answer, g.describeProject(g.f.root(r), who, repository))
 	}
 	writeJSON(w, http.StatusOK, gitlabJSON, answer)
 }
 
-// offset writes the headers of one numbered page and returns its projects.
-func (g *gitlab) offset(w http.ResponseWriter, r *http.Request, list []Repository) []Repository {
+// gitlabOffset writes the headers of one numbered page and returns what is on it.
+func gitlabOffset[T any](g *gitlab, w http.ResponseWriter, r *http.Request, list []T) []T {
 	window := slicePage(r, "per_page", 20, 100, len(list))
 	header := w.Header()
 	header.Set("X-Page", strconv.Itoa(window.number))
@@ -176,17 +181,22 @@ func (g *gitlab) keyset(w http.ResponseWriter, r *http.Request, list []Repositor
 	return list
 }
 
-func (g *gitlab) project(r *http.Request, who caller, repository Repository) gitlabProject {
-	full, owner, origin := who.fullName(repository), who.ownerOf(repository), g.f.root(r)
-	visibility := "public"
+func (g *gitlab) describeProject(root string, who caller, repository Repository) gitlabProject {
+	full, owner := who.pathOf(repository), who.ownerOf(repository)
+	at := root + "/" + forge.EscapePath(full)
+	visibility, branch := "public", &repository.DefaultBranch
 	if repository.Private {
 		visibility = "private"
+	}
+	if repository.Empty {
+		branch = nil
 	}
 	return gitlabProject{
 		ID: repository.ID, Description: repository.Description, Name: repository.Name,
 		NameWithNamespace: owner + " / " + repository.Name, Path: repository.Name, PathWithNamespace: full,
-		CreatedAt: founded, DefaultBranch: repository.DefaultBranch, SSHURL: "git@" + r.Host + ":" + full + ".git",
-		HTTPURL: origin + "/" + full + ".git", WebURL: origin + "/" + full, Visibility: visibility, Archived: repository.Archived,
+		CreatedAt: founded, DefaultBranch: branch, SSHURL: "git@forge.invalid:" + full + ".git",
+		HTTPURL: at + ".git", WebURL: at, Visibility: visibility, Archived: repository.Archived,
+		EmptyRepository: repository.Empty, IssuesEnabled: !repository.IssuesOff,
 		LastActivityAt: founded,
 		Namespace:      gitlabNamespace{ID: who.ownerID(repository), Name: owner, Path: owner, Kind: "user", FullPath: owner},
 	}

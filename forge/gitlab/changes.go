@@ -89,7 +89,7 @@ func (p *port) change(op string, in forge.RepositoryRef, found mergeRequest) (fo
 		Source: forge.CleanString(found.SourceBranch), SourceID: forge.Number(found.SourceProjectID),
 		Target: forge.CleanString(found.TargetBranch), Head: head,
 		Author:    p.Author(forge.Number(found.Author.ID), found.Author.Username),
-		WebURL:    p.webURL(found.References.path("!", in.Path), below("merge_requests", found.IID)),
+		WebURL:    p.WebURL(found.References.path("!", in.Path), "/-"+below("merge_requests", found.IID)),
 		CreatedAt: found.CreatedAt, UpdatedAt: found.UpdatedAt,
 	}, nil
 }

@@ -38,16 +38,15 @@ func (verifier) Verify(header http.Header, body []byte, secrets ...secret.Text) 
 	if !signed && !sent {
 		return forge.Delivery{}, forge.ErrSignature
 	}
-	name, _ := only(header, "X-Gitlab-Event")
-	id := ""
+	name, id := forge.OneHeader(header, "X-Gitlab-Event"), ""
 	if signed {
-		id, _ = only(header, "Webhook-Id")
+		id = forge.OneHeader(header, "webhook-id")
 	}
 	// Idempotency-Key since GitLab 17.4. The event's UUID is the same for all webhooks of a project, each of which has its own
 	// receiver, and for what a webhook causes in turn, if it hands the UUID on.
 	for _, other := range []string{"Idempotency-Key", "X-Gitlab-Event-UUID"} {
 		if id == "" {
-			id, _ = only(header, other)
+			id = forge.OneHeader(header, other)
 		}
 	}
 	return forge.Delivery{Event: event(name, body), Name: forge.CleanString(name), ID: forge.CleanString(id)}, nil
@@ -56,27 +55,22 @@ func (verifier) Verify(header http.Header, body []byte, secrets ...secret.Text) 
 // isSent compares the token of a delivery with a secret. Digests are compared, which are all of one length: comparing the
 // values would tell how long the secret is.
 func isSent(header http.Header, s secret.Text) bool {
-	sent, ok := only(header, "X-Gitlab-Token")
-	if !ok || sent == "" || s.Reveal() == "" {
-		return false
-	}
+	sent := forge.OneHeader(header, "X-Gitlab-Token")
 	a, b := sha256.Sum256([]byte(sent)), sha256.Sum256([]byte(s.Reveal()))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && sent != ""
 }
 
 // isSigned looks for one good signature of the list in the header: v1, and base64, separated by spaces.
 func isSigned(header http.Header, body, key []byte) bool {
-	id, hasID := only(header, "Webhook-Id")
-	at, hasTime := only(header, "Webhook-Timestamp")
-	list, hasSignature := only(header, "Webhook-Signature")
-	if !hasID || !hasTime || !hasSignature || id == "" || at == "" {
+	id, at := forge.OneHeader(header, "webhook-id"), forge.OneHeader(header, "webhook-timestamp")
+	if id == "" || at == "" {
 		return false
 	}
 	mac := hmac.New(sha256.New, key)
 	_, _ = mac.Write(slices.Concat([]byte(id+"."+at+"."), body)) // never fails
 	want := mac.Sum(nil)
 	good := false
-	for candidate := range strings.FieldsSeq(list) {
+	for candidate := range strings.FieldsSeq(forge.OneHeader(header, "webhook-signature")) {
 		version, encoded, _ := strings.Cut(candidate, ",")
 		signature, err := base64.StdEncoding.DecodeString(encoded)
 		good = version == "v1" && err == nil && hmac.Equal(signature, want) || good
@@ -93,20 +87,6 @@ func signingKey(s secret.Text) ([]byte, bool) {
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	return key, err == nil && len(key) == length
-}
-
-// only is the value of a header that is there exactly once, under whatever case its name is written in.
-func only(header http.Header, name string) (value string, ok bool) {
-	for key, values := range header {
-		if !strings.EqualFold(key, name) {
-			continue
-		}
-		if ok || len(values) != 1 {
-			return "", false
-		}
-		value, ok = values[0], true
-	}
-	return value, ok
 }
 
 // event translates the name of a delivery. GitLab has no ping: trying a webhook sends an event as if it had happened.

@@ -34,7 +34,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 	transport, err := forge.NewTransport(c, forge.Dialect{
 		AuthorizePath: "/oauth/authorize",
 		TokenPath:     "/oauth/token",
-		Exists:        exists,
+		Reason:        reason,
 		Refusal:       refusal,
 	}, o)
 	if err != nil {

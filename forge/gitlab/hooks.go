@@ -184,12 +184,7 @@ func (p *port) hooks(ctx context.Context, op string, in forge.RepositoryRef) ite
 }
 
 func (p *port) hook(op string, h hook) (forge.Hook, error) {
-	out := forge.Hook{
-		ID: forge.Number(h.ID), URL: h.URL, Events: []forge.HookEvent{}, Active: h.AlertStatus == "" || h.AlertStatus == "executable",
-	}
-	if out.ID == "" {
-		return forge.Hook{}, p.Fail(op, errAnswer)
-	}
+	out := forge.Hook{URL: h.URL, Events: []forge.HookEvent{}, Active: h.AlertStatus == "" || h.AlertStatus == "executable"}
 	for _, event := range []struct {
 		on   bool
 		name forge.HookEvent
@@ -203,7 +198,7 @@ func (p *port) hook(op string, h hook) (forge.Hook, error) {
 			out.Events = append(out.Events, event.name)
 		}
 	}
-	return out, nil
+	return p.NewHook(op, forge.Number(h.ID), out)
 }
 
 // RemoveHook implements [forge.Port]. It needs the role of a Maintainer. A path that the repository had before is
@@ -227,7 +222,7 @@ func (p *port) deleteHook(ctx context.Context, op string, in forge.RepositoryRef
 	}
 	err = p.Do(ctx, op, http.MethodDelete, path, nil)
 	if statusOf(err) == http.StatusNotFound {
-		return nil
+		return nil // and not for ErrMoved
 	}
-	return p.moved(op, err)
+	return err
 }

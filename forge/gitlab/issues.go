@@ -35,7 +35,7 @@ func (p *port) Issue(ctx context.Context, in forge.RepositoryRef, number int64) 
 	return forge.Issue{
 		Number: number, Title: forge.CleanString(found.Title), Body: found.Description, Open: found.State == "opened",
 		Author:    p.Author(forge.Number(found.Author.ID), found.Author.Username),
-		WebURL:    p.webURL(found.References.path("#", in.Path), below("issues", number)),
+		WebURL:    p.WebURL(found.References.path("#", in.Path), "/-"+below("issues", number)),
 		CreatedAt: found.CreatedAt, UpdatedAt: found.UpdatedAt,
 	}, nil
 }
@@ -77,14 +77,10 @@ func (p *port) Comment(ctx context.Context, in forge.RepositoryRef, on forge.Sub
 	if id == "" {
 		return forge.Comment{}, p.Fail(op, errAnswer)
 	}
-	comment := forge.Comment{
+	return forge.Comment{
 		ID: id, Body: made.Body, Author: p.Author(forge.Number(made.Author.ID), made.Author.Username),
-		WebURL: p.webURL(path, at), CreatedAt: made.CreatedAt,
-	}
-	if comment.WebURL != "" {
-		comment.WebURL += "#note_" + id
-	}
-	return comment, nil
+		WebURL: p.WebURL(path, "/-"+at+"#note_"+id), CreatedAt: made.CreatedAt,
+	}, nil
 }
 
 // quickAction is a line that GitLab may take for a command: a slash, a name, and nothing or a space after it. The names it knows

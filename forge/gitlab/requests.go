@@ -60,16 +60,12 @@ func look[T any](ctx context.Context, p *port, op string, in forge.RepositoryRef
 func send[T any](
 	ctx context.Context, p *port, op, method string, in forge.RepositoryRef, below string, body any, checked ...error,
 ) (T, error) {
-	var none T
 	path, err := p.path(op, in, below, checked...)
 	if err != nil {
+		var none T
 		return none, err
 	}
-	out, err := forge.Send[T](ctx, p.Caller, op, method, path, body)
-	if err != nil {
-		return none, p.moved(op, err)
-	}
-	return out, nil
+	return forge.Send[T](ctx, p.Caller, op, method, path, body)
 }
 
 // check is the first of the errors, with the operation's name.
@@ -91,17 +87,6 @@ func (p *port) path(op string, in forge.RepositoryRef, below string, checked ...
 	return path, p.Fail(op, err)
 }
 
-// moved explains a 405, which is how GitLab refuses to write to a project by a path that it had before.
-func (p *port) moved(op string, err error) error {
-	if statusOf(err) != http.StatusMethodNotAllowed {
-		return err
-	}
-	return &forge.Error{
-		Connection: p.connection.Name, Op: op, Status: http.StatusMethodNotAllowed,
-		Err: fmt.Errorf("%w (it has moved: look it up by its id)", forge.ErrNotFound),
-	}
-}
-
 func statusOf(err error) int {
 	if framed, ok := errors.AsType[*forge.Error](err); ok {
 		return framed.Status
@@ -109,26 +94,17 @@ func statusOf(err error) int {
 	return 0
 }
 
-// webURL is where a person opens something of a repository, empty if the path is none. GitLab tells addresses in full; these
-// are built from the connection's web root all the same, so that no answer decides where a person goes.
-func (p *port) webURL(path, below string) string {
-	if (forge.RepositoryRef{Path: path}).Check() != nil || !forge.IsClean(path) {
-		return ""
-	}
-	return p.connection.BaseURL + "/" + forge.EscapePath(path) + "/-" + below
-}
-
 // references are how GitLab writes the short name of an issue or a merge request: group/project#1, group/project!1.
 type references struct {
 	Full string `json:"full"`
 }
 
-// path is the path of the project, or the other one where GitLab says nothing, which it does since 12.7.
-func (r references) path(separator, otherwise string) string {
+// path is the path of the project, which GitLab names since 12.7, or else the one that was asked for.
+func (r references) path(separator, asked string) string {
 	if at := strings.LastIndex(r.Full, separator); at > 0 {
 		return r.Full[:at]
 	}
-	return otherwise
+	return asked
 }
 
 func refusal(status int, header http.Header, body []byte, now time.Time) error {
@@ -150,15 +126,24 @@ func refusal(status int, header http.Header, body []byte, now time.Time) error {
 	return missing
 }
 
-// exists recognises the one refusal 400 that says that it is so already: a status that is to be pending, and waits or runs.
-// For merge requests GitLab answers 409.
-func exists(body []byte) bool {
+// reason recognises what GitLab says in words alone: that a project has another path by now, which it answers to everything
+// but GET; and that a status which is to be pending waits or runs already. That there is such a merge request is a 409.
+func reason(status int, body []byte) error {
 	var answer struct {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(body, &answer) != nil {
-		return false // a message may also be an object, which is about something else
+		return nil // a message may also be an object, which is about something else
 	}
-	return strings.HasPrefix(answer.Message, "Cannot transition status via :enqueue from :pending") ||
-		strings.HasPrefix(answer.Message, "Cannot transition status via :enqueue from :running")
+	says := func(words string) bool { return strings.Contains(answer.Message, words) }
+	switch {
+	case status == http.StatusMethodNotAllowed && says("not allowed for moved projects"):
+		return forge.ErrMoved
+	case status == http.StatusBadRequest && (says("via :enqueue from :pending") || says("via :enqueue from :running")):
+		return errPending
+	}
+	return nil
 }
+
+// errPending is an [forge.ErrConflict].
+var errPending = fmt.Errorf("%w (it is pending already)", forge.ErrConflict)

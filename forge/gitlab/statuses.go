@@ -25,12 +25,12 @@ func (p *port) SetStatus(ctx context.Context, in forge.RepositoryRef, commit str
 		Description string `json:"description,omitempty"`
 		TargetURL   string `json:"target_url,omitempty"`
 	}{state, status.Context, status.Summary(), status.TargetURL}, forge.CheckCommit(commit), status.Check())
-	if !errors.Is(err, forge.ErrConflict) {
-		return err
+	switch {
+	case errors.Is(err, errPending):
+		return nil // only a status that is to be pending is answered so
+	case errors.Is(err, forge.ErrConflict):
+		// GitLab is at work on a status of the same commit, and says to ask again.
+		return p.Fail(op, fmt.Errorf("%w (another status of the commit is being set)", forge.ErrUnavailable))
 	}
-	if statusOf(err) == http.StatusBadRequest && status.State == forge.StatusPending {
-		return nil
-	}
-	// 409: GitLab is at work on a status of the same commit, and says to ask again.
-	return p.Fail(op, fmt.Errorf("%w (another status of the commit is being set)", forge.ErrUnavailable))
+	return err
 }
