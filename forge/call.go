@@ -23,7 +23,7 @@ func Get[T any](ctx context.Context, c *Caller, op, path string) (T, error) {
 // [ErrNotFound], because a client that follows would read the answer of a GET for that of a POST. Errors are *[Error].
 func Send[T any](ctx context.Context, c *Caller, op, method, path string, in any) (T, error) {
 	var out T
-	body, err := c.write(ctx, op, method, path, in)
+	body, _, err := c.write(ctx, op, method, path, in)
 	if err == nil {
 		if json.Unmarshal(body, &out) != nil {
 			err = c.Fail(op, unavailable("its answer is not the JSON that its API documents"))
@@ -36,34 +36,38 @@ func Send[T any](ctx context.Context, c *Caller, op, method, path string, in any
 	return out, nil
 }
 
-// Do is [Send] where the answer does not matter; in may be nil for a request without a body.
+// Do is [Send] where the answer does not matter; in may be nil for a request without a body. To a DELETE every forge answers 204:
+// another answer 2xx, of a proxy perhaps, does not say that something is gone.
 func (c *Caller) Do(ctx context.Context, op, method, path string, in any) error {
-	_, err := c.write(ctx, op, method, path, in)
+	_, status, err := c.write(ctx, op, method, path, in)
+	if err == nil && method == http.MethodDelete && status != http.StatusNoContent {
+		return c.transport.fail(op, status, unavailable("its answer does not say that it is gone"))
+	}
 	return err
 }
 
-func (c *Caller) write(ctx context.Context, op, method, path string, in any) ([]byte, error) {
+func (c *Caller) write(ctx context.Context, op, method, path string, in any) (body []byte, status int, err error) {
 	var content io.Reader = http.NoBody
 	if in != nil {
 		encoded, err := json.Marshal(in)
 		if err != nil {
-			return nil, c.Fail(op, ErrInvalid)
+			return nil, 0, c.Fail(op, ErrInvalid)
 		}
 		content = bytes.NewReader(encoded)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.transport.api+path, content)
 	if err != nil {
-		return nil, c.Fail(op, ErrInvalid)
+		return nil, 0, c.Fail(op, ErrInvalid)
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.WriteClient().Do(req) //nolint:bodyclose // readAll closes it
 	if err != nil {
-		return nil, c.Fail(op, err)
+		return nil, 0, c.Fail(op, err)
 	}
-	body, err := readAll(resp, MaxAPIBody)
-	return body, c.Fail(op, err)
+	body, err = readAll(resp, MaxAPIBody)
+	return body, resp.StatusCode, c.Fail(op, err)
 }
 
 // Raw reads a document that is no JSON, of at most limit bytes; one that is longer is [ErrTooLarge]. Path is below the API

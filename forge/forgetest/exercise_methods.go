@@ -21,6 +21,8 @@ type differences struct {
 	anyAnswerIsAFile bool
 	// onePerAddress: the forge refuses a second webhook with the same address and events.
 	onePerAddress bool
+	// settlesRaces: of two who make the same webhook at once, the second takes its own back.
+	settlesRaces bool
 	// pings: the forge has an event for trying a webhook.
 	pings bool
 	// signsBody: the signature covers the body. Without it, it is a token that travels along.
@@ -48,7 +50,7 @@ func (x *exercise) differences() differences {
 	case forge.GitLab:
 		d.issuePath, d.changePath, d.commentMark = "/-/issues/%d", "/-/merge_requests/%d", "#note_%s"
 		d.statusNames[forge.StatusFailure], d.statusNames[forge.StatusError] = "failed", "failed"
-		d.anyAnswerIsAFile, d.signsBody, d.narrow = true, false, []string{"read_user"}
+		d.anyAnswerIsAFile, d.settlesRaces, d.signsBody, d.narrow = true, true, false, []string{"read_user"}
 	case forge.Gitea, forge.Forgejo:
 		d.changePath, d.anyAnswerIsAFile, d.narrow = "/pulls/%d", true, []string{"read:user"}
 	}
@@ -248,7 +250,7 @@ func ensureHook(isThere bool) func(*testing.T, *workshop) call {
 		t.Helper()
 		w.clearHooks()
 		if isThere {
-			w.AddWebhook(repositoryID, Webhook{URL: hookAddress, Secret: "another-secret-0123"})
+			w.AddWebhook(repositoryID, Webhook{URL: hookAddress, Secret: "another-secret-0123", Active: true})
 		}
 		return func(ctx context.Context, p forge.Port, in forge.RepositoryRef) error {
 			got, err := p.EnsureHook(ctx, in, hookSpec(hookAddress))

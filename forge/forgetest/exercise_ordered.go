@@ -103,6 +103,8 @@ func (m method) allows(o ordered, d differences) []error {
 		want = append(want, nil) // a 204 has no middle
 	case m.op == "ensure hook" && m.writes && (isOne(forge.ErrConflict, want) || isOne(forge.ErrNotFound, want)):
 		want = append(want, nil) // it looks again
+	case m.op == "set status" && isOne(forge.ErrConflict, want):
+		want = append(want, forge.ErrUnavailable) // another one is being set, where the forge says so
 	}
 	return want
 }

@@ -27,7 +27,7 @@ type gitlabMergeRequest struct {
 	TargetProject  int64            `json:"target_project_id"`
 	SHA            *string          `json:"sha"`
 	MergeStatus    string           `json:"merge_status"`
-	Author         gitlabMember     `json:"author"`
+	Author         *gitlabMember    `json:"author"`
 	WebURL         string           `json:"web_url"`
 	References     gitlabReferences `json:"references"`
 	CreatedAt      time.Time        `json:"created_at"`
@@ -139,14 +139,14 @@ func (g *gitlab) createMergeRequest(w http.ResponseWriter, r *http.Request, who 
 }
 
 type gitlabStatus struct {
-	ID          int64        `json:"id"`
-	SHA         string       `json:"sha"`
-	Ref         string       `json:"ref"`
-	Status      string       `json:"status"`
-	Name        string       `json:"name"`
-	TargetURL   *string      `json:"target_url"`
-	Description *string      `json:"description"`
-	Author      gitlabMember `json:"author"`
+	ID          int64         `json:"id"`
+	SHA         string        `json:"sha"`
+	Ref         string        `json:"ref"`
+	Status      string        `json:"status"`
+	Name        string        `json:"name"`
+	TargetURL   *string       `json:"target_url"`
+	Description *string       `json:"description"`
+	Author      *gitlabMember `json:"author"`
 }
 
 var gitlabStates = []string{"pending", "running", "success", "failed", "canceled", "skipped"}

@@ -21,7 +21,7 @@ type gitlabDelivered struct {
 	After        string              `json:"after,omitempty"`
 	CheckoutSHA  string              `json:"checkout_sha,omitempty"`
 	Ref          string              `json:"ref,omitempty"`
-	User         gitlabMember        `json:"user"`
+	User         *gitlabMember       `json:"user"`
 	ProjectID    int64               `json:"project_id"`
 	Project      gitlabProject       `json:"project"`
 	Attributes   *gitlabAttributes   `json:"object_attributes,omitempty"`

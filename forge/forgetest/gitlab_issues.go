@@ -17,12 +17,14 @@ type gitlabMember struct {
 	State    string `json:"state"`
 }
 
-// member is an account of the ledger, which must be held. What somebody wrote whose account is gone is the ghost's.
-func (g *gitlab) member(id int64) gitlabMember {
-	if u := g.f.ledger.userByID(id); u != nil {
-		return gitlabMember{u.ID, u.Login, u.Name, "active"}
+// member is an account of the ledger, which must be held; null where there is none. (What belonged to an account that was deleted
+// GitLab gives to one of its own, which then is an author like any other.)
+func (g *gitlab) member(id int64) *gitlabMember {
+	u := g.f.ledger.userByID(id)
+	if u == nil {
+		return nil
 	}
-	return gitlabMember{999_999_999, "ghost", "Ghost User", "active"}
+	return &gitlabMember{u.ID, u.Login, u.Name, "active"}
 }
 
 type gitlabReferences struct {
@@ -44,7 +46,7 @@ type gitlabIssue struct {
 	Description *string          `json:"description"`
 	State       string           `json:"state"`
 	Type        string           `json:"type"`
-	Author      gitlabMember     `json:"author"`
+	Author      *gitlabMember    `json:"author"`
 	WebURL      string           `json:"web_url"`
 	References  gitlabReferences `json:"references"`
 	CreatedAt   time.Time        `json:"created_at"`
@@ -96,17 +98,17 @@ func described(body string) *string {
 }
 
 type gitlabNote struct {
-	ID           int64        `json:"id"`
-	Type         *string      `json:"type"`
-	Body         string       `json:"body"`
-	Author       gitlabMember `json:"author"`
-	CreatedAt    time.Time    `json:"created_at"`
-	UpdatedAt    time.Time    `json:"updated_at"`
-	System       bool         `json:"system"`
-	NoteableID   int64        `json:"noteable_id"`
-	NoteableType string       `json:"noteable_type"`
-	ProjectID    int64        `json:"project_id"`
-	NoteableIID  int64        `json:"noteable_iid"`
+	ID           int64         `json:"id"`
+	Type         *string       `json:"type"`
+	Body         string        `json:"body"`
+	Author       *gitlabMember `json:"author"`
+	CreatedAt    time.Time     `json:"created_at"`
+	UpdatedAt    time.Time     `json:"updated_at"`
+	System       bool          `json:"system"`
+	NoteableID   int64         `json:"noteable_id"`
+	NoteableType string        `json:"noteable_type"`
+	ProjectID    int64         `json:"project_id"`
+	NoteableIID  int64         `json:"noteable_iid"`
 }
 
 // gitlabCommands answers a note that was nothing but commands.

@@ -113,6 +113,7 @@ func gitlabParameters[T any](w http.ResponseWriter, r *http.Request, required ..
 		return refuse(http.StatusUnsupportedMediaType, "The provided content-type '"+contentType+"' is not supported.")
 	}
 	body, _ := io.ReadAll(r.Body) // it is in memory
+	r.Body = rewound(body)
 	if json.Unmarshal(body, &given) != nil {
 		return refuse(http.StatusBadRequest, "Invalid JSON")
 	}

@@ -81,23 +81,24 @@ func (p *port) EnsureHook(ctx context.Context, in forge.RepositoryRef, spec forg
 	if err := p.check(op, in.Check(), spec.Check()); err != nil {
 		return forge.Hook{}, err
 	}
-	found, ok, err := p.oldestHook(ctx, op, in, spec.URL)
+	oldest, givenUp, err := p.hooksAt(ctx, op, in, spec.URL)
 	if err != nil {
 		return forge.Hook{}, err
 	}
-	if ok && found.AlertStatus == "disabled" {
-		if err := p.removeHook(ctx, op, in, found.ID); err != nil {
-			return forge.Hook{}, err
-		}
-		ok = false
-	}
-	if ok {
-		changed, err := p.changeHook(ctx, in, found.ID, spec)
-		if statusOf(err) != http.StatusNotFound {
+	if oldest > 0 {
+		changed, err := p.changeHook(ctx, in, oldest, spec)
+		if statusOf(err) != http.StatusNotFound { // somebody has just removed it
 			return changed, err
 		}
 	}
-	return p.createHook(ctx, in, spec)
+	made, err := p.createHook(ctx, in, spec)
+	if err == nil && givenUp > 0 {
+		err = p.removeHook(ctx, op, in, givenUp)
+	}
+	if err != nil {
+		return forge.Hook{}, err
+	}
+	return made, nil
 }
 
 // createHook makes a webhook. GitLab lets any number have the same address, so that two programs that have both found none both
@@ -115,14 +116,17 @@ func (p *port) createHook(ctx context.Context, in forge.RepositoryRef, spec forg
 		}
 		return forge.Hook{}, err
 	}
-	oldest, ok, err := p.oldestHook(ctx, op, in, spec.URL)
-	if err != nil || !ok || oldest.ID >= made.ID {
-		return out, err
+	oldest, _, err := p.hooksAt(ctx, op, in, spec.URL)
+	switch {
+	case err != nil:
+		return forge.Hook{}, err
+	case oldest <= 0 || oldest >= made.ID:
+		return out, nil
 	}
 	if err := p.removeHook(ctx, op, in, made.ID); err != nil {
 		return forge.Hook{}, err
 	}
-	return p.changeHook(ctx, in, oldest.ID, spec)
+	return p.changeHook(ctx, in, oldest, spec)
 }
 
 func (p *port) changeHook(ctx context.Context, in forge.RepositoryRef, id int64, spec forge.HookSpec) (forge.Hook, error) {
@@ -143,17 +147,22 @@ func (p *port) accepted(made hook, spec forge.HookSpec) (forge.Hook, error) {
 	return p.hook(op, made)
 }
 
-// oldestHook is the webhook with the lowest id of those with that address.
-func (p *port) oldestHook(ctx context.Context, op string, in forge.RepositoryRef, address string) (oldest hook, ok bool, err error) {
+// hooksAt looks for the webhooks with an address: the lowest id of those that are alive, and of those that GitLab has given up
+// for good; zero for none.
+func (p *port) hooksAt(ctx context.Context, op string, in forge.RepositoryRef, address string) (oldest, givenUp int64, err error) {
 	for h, err := range p.hooks(ctx, op, in) {
 		if err != nil {
-			return hook{}, false, err
+			return 0, 0, err
 		}
-		if h.URL == address && h.ID > 0 && (!ok || h.ID < oldest.ID) {
-			oldest, ok = h, true
+		lowest := &oldest
+		if h.AlertStatus == "disabled" {
+			lowest = &givenUp
+		}
+		if h.URL == address && h.ID > 0 && (*lowest == 0 || h.ID < *lowest) {
+			*lowest = h.ID
 		}
 	}
-	return oldest, ok, nil
+	return oldest, givenUp, nil
 }
 
 // Hooks implements [forge.Port]. It needs the role of a Maintainer.
@@ -221,8 +230,8 @@ func (p *port) deleteHook(ctx context.Context, op string, in forge.RepositoryRef
 		return err
 	}
 	err = p.Do(ctx, op, http.MethodDelete, path, nil)
-	if statusOf(err) == http.StatusNotFound {
-		return nil // and not for ErrMoved
+	if errors.Is(err, forge.ErrNotFound) && !errors.Is(err, forge.ErrMoved) {
+		return nil
 	}
 	return err
 }

@@ -61,11 +61,11 @@ func (p *port) Comment(ctx context.Context, in forge.RepositoryRef, on forge.Sub
 	}
 	path := in.Path
 	if in.ID != "" {
-		found, err := look[project](ctx, p, op, in, "")
+		found, err := p.lookUp(ctx, op, in)
 		if err != nil {
 			return forge.Comment{}, err
 		}
-		path = found.PathWithNamespace
+		path = found.Path
 	}
 	made, err := send[note](ctx, p, op, http.MethodPost, in, at+"/notes", struct {
 		Body string `json:"body"`

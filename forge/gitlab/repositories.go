@@ -41,7 +41,10 @@ func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) it
 // Repository implements [forge.Port]. A path that the project had before still leads to it. (GitLab docs: Projects API,
 // retrieve a project.)
 func (p *port) Repository(ctx context.Context, in forge.RepositoryRef) (forge.Repository, error) {
-	const op = "repository"
+	return p.lookUp(ctx, "repository", in)
+}
+
+func (p *port) lookUp(ctx context.Context, op string, in forge.RepositoryRef) (forge.Repository, error) {
 	found, err := look[project](ctx, p, op, in, "")
 	if err != nil {
 		return forge.Repository{}, err

@@ -19,7 +19,9 @@ func (p *port) SetStatus(ctx context.Context, in forge.RepositoryRef, commit str
 	state := map[forge.StatusState]string{
 		forge.StatusPending: "pending", forge.StatusSuccess: "success", forge.StatusFailure: "failed", forge.StatusError: "failed",
 	}[status.State]
-	_, err := send[struct{}](ctx, p, op, http.MethodPost, in, "/statuses/"+segment(commit), struct {
+	set, err := send[struct {
+		ID int64 `json:"id"`
+	}](ctx, p, op, http.MethodPost, in, "/statuses/"+segment(commit), struct {
 		State       string `json:"state"`
 		Name        string `json:"name"`
 		Description string `json:"description,omitempty"`
@@ -31,6 +33,8 @@ func (p *port) SetStatus(ctx context.Context, in forge.RepositoryRef, commit str
 	case errors.Is(err, forge.ErrConflict):
 		// GitLab is at work on a status of the same commit, and says to ask again.
 		return p.Fail(op, fmt.Errorf("%w (another status of the commit is being set)", forge.ErrUnavailable))
+	case err == nil && set.ID <= 0:
+		return p.Fail(op, errAnswer)
 	}
 	return err
 }
