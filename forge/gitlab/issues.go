@@ -84,8 +84,8 @@ func (p *port) Comment(ctx context.Context, in forge.RepositoryRef, on forge.Sub
 }
 
 // quickAction is a line that GitLab may take for a command: a slash, a name, and nothing or a space after it. The names it knows
-// grow with each release, so that any name will do.
-var quickAction = regexp.MustCompile(`(?m)^/[\pL\pN_-]+(\s|$)`)
+// grow with each release, so that any name will do; today it takes none that is indented.
+var quickAction = regexp.MustCompile(`(?m)^([ \t]*)(/[\pL\pN_-]+)(\s|$)`)
 
 // withoutQuickActions makes commands text. What a program comments may hold words of strangers, and a line /close or /merge
 // in them would be done in the operator's name. The backslash before the slash is one that Markdown does not show, except in
@@ -93,5 +93,5 @@ var quickAction = regexp.MustCompile(`(?m)^/[\pL\pN_-]+(\s|$)`)
 func withoutQuickActions(text string) string {
 	// GitLab takes carriage returns out before it looks for commands; to Markdown they are ends of lines.
 	lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
-	return quickAction.ReplaceAllString(lines, `\$0`)
+	return quickAction.ReplaceAllString(lines, `${1}\${2}${3}`)
 }
