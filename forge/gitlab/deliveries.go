@@ -19,7 +19,7 @@ import (
 //
 // A secret of the form whsec_ and 32 bytes in base64 is a signing token: the delivery must carry an HMAC-SHA-256 of id, time
 // and body, by Standard Webhooks, and the token that GitLab may send beside it does not count. Any other secret is that
-// token; it proves who sent a delivery, but not that nobody changed it on the way. How old a delivery is is not looked at,
+// token; it proves who sent a delivery, but not that nobody changed it on the way. Its age is not looked at,
 // since clocks differ: who must not act twice remembers [forge.Delivery.ID].
 func (p *provider) HookVerifier() forge.HookVerifier { return verifier{} }
 

@@ -132,9 +132,7 @@ func reason(status int, body []byte) error {
 	var answer struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(body, &answer) != nil {
-		return nil // a message may also be an object, which is about something else
-	}
+	_ = json.Unmarshal(body, &answer) // a message may also be an object, which is about something else
 	says := func(words string) bool { return strings.Contains(answer.Message, words) }
 	switch {
 	case status == http.StatusMethodNotAllowed && says("not allowed for moved projects"):
