@@ -19,6 +19,28 @@ func Get[T any](ctx context.Context, c *Caller, op, path string) (T, error) {
 	return document, nil
 }
 
+// Page asks the API for one page of a list, for a forge that does not name the next: how much there is, the answer's header
+// may tell. Path is below the API base. Errors are *[Error].
+func Page[T any](ctx context.Context, c *Caller, op, path string) ([]T, http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.transport.api+path, nil)
+	if err != nil {
+		return nil, nil, c.Fail(op, ErrInvalid)
+	}
+	resp, err := c.SDKClient().Do(req) //nolint:bodyclose // readAll closes it
+	if err != nil {
+		return nil, nil, c.Fail(op, err)
+	}
+	body, err := readAll(resp, MaxAPIBody)
+	var items []T
+	if err == nil && json.Unmarshal(body, &items) != nil {
+		err = unavailable("its answer is not the JSON that its API documents")
+	}
+	if err != nil {
+		return nil, nil, c.Fail(op, err)
+	}
+	return items, resp.Header, nil
+}
+
 // Send makes one request that writes, with in as JSON, and reads the JSON answer. It follows no redirect: what was moved is
 // [ErrNotFound], because a client that follows would read the answer of a GET for that of a POST. Errors are *[Error].
 func Send[T any](ctx context.Context, c *Caller, op, method, path string, in any) (T, error) {

@@ -46,7 +46,7 @@ func (t *Transport) judgeWrite(resp *http.Response, body []byte) error {
 		return err
 	}
 	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return ErrMoved
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		if t.dialect.Exists != nil && t.dialect.Exists(body) {
