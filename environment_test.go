@@ -236,7 +236,7 @@ func TestAnEnvironmentBecomesAConfig(t *testing.T) {
 		connections = append(connections, fmt.Sprintf("%s: %s %s %s login=%t ca=%t", c.Name, c.Kind, c.BaseURL, c.Scopes, c.Login, c.RootCAs != nil))
 	}
 	if diff := cmp.Diff([]string{
-		"gitea-work: gitea https://git.example.com/code [read:user write:repository read:organization] login=true ca=false",
+		"gitea-work: gitea https://git.example.com/code [read:user write:repository write:issue read:organization] login=true ca=false",
 		"github: github https://github.com [] login=true ca=false",
 		"my-kind: forgejo http://10.1.2.3:3000 [read:user write:repository] login=false ca=false",
 	}, connections); diff != "" {

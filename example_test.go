@@ -28,7 +28,7 @@ func Example_embedding() {
 		Connections: []forge.Connection{{
 			Name: "gitea", Kind: forge.Gitea, BaseURL: "https://git.example.org", Login: true,
 			ClientID: "b9b3c1c6", ClientSecret: secret.New("gto_example"),
-			Scopes: []string{"read:user", "write:repository", "read:organization"},
+			Scopes: []string{"read:user", "write:repository", "write:issue", "read:organization"},
 		}},
 	})
 	if err != nil {

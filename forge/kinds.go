@@ -44,8 +44,10 @@ func GrantsPage(k Kind, baseURL string) string {
 	return baseURL + info.GrantsPath
 }
 
+// giteaScopes ask for issues beside repositories: looking one up and commenting on it, or on a pull request, is of the category
+// issue at both forges, whatever may be done to the repository.
 func giteaScopes() []string {
-	return []string{"read:user", "write:repository", "read:organization"}
+	return []string{"read:user", "write:repository", "write:issue", "read:organization"}
 }
 
 // Info returns the defaults of a kind; false for a kind this module does not know.
