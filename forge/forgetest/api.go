@@ -55,6 +55,7 @@ type payload interface {
 		githubRepository | []githubContent | githubContent | githubIssue | githubPull | githubComment | githubStatus |
 		githubHook | []githubHook | githubDelivery |
 		giteaError | giteaMessage | giteaUser | []giteaRepository | giteaRepository | []giteaEmail | giteaToken |
+		giteaContents | []giteaContents | giteaCommit | giteaStatus | giteaIssue | giteaComment | giteaPull | giteaHook | []giteaHook |
 		giteaUserInfo | giteaIntrospection | giteaVersion | giteaSettings | []giteaNotification |
 		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty |
 		gitlabProject | gitlabProblem | gitlabFaults | gitlabReasons | gitlabIssue | gitlabNote | gitlabCommands |

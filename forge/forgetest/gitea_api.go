@@ -66,7 +66,7 @@ func (g *gitea) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+api+"/user/settings", g.bound(g.settings, "read:user"))
 	mux.HandleFunc("PATCH "+api+"/user/settings", g.bound(g.rename, "write:user"))
 	mux.HandleFunc("GET "+api+"/user/repos", g.bound(g.repositories, "read:user", "read:repository"))
-	mux.HandleFunc("GET "+api+"/repos/{owner}/{name}", g.bound(g.repository, "read:repository"))
+	g.routeRepositories(mux, api)
 	mux.HandleFunc("GET "+api+"/notifications", g.bound(g.notifications, "read:notification"))
 	mux.HandleFunc("GET "+api+"/admin/users", g.bound(g.notAdmin, "read:admin"))
 	mux.HandleFunc("GET /login/oauth/userinfo", g.userInfo)
@@ -142,19 +142,19 @@ type giteaUser struct {
 	Username      string `json:"username"`
 }
 
-func (g *gitea) account(r *http.Request, id int64, login, name string) giteaUser {
+func (g *gitea) account(root string, id int64, login, name string) giteaUser {
 	if name == login {
 		name = ""
 	}
 	return giteaUser{
 		ID: id, Login: login, FullName: name, Email: login + "@forge.invalid",
-		AvatarURL: g.f.root(r) + "/avatars/" + url.PathEscape(login), HTMLURL: g.f.root(r) + "/" + url.PathEscape(login),
+		AvatarURL: root + "/avatars/" + url.PathEscape(login), HTMLURL: root + "/" + url.PathEscape(login),
 		Language: "en-US", LastLogin: founded, Created: founded, Active: true, Visibility: "public", Username: login,
 	}
 }
 
 func (g *gitea) user(w http.ResponseWriter, r *http.Request, who caller) {
-	writeJSON(w, http.StatusOK, giteaJSON, g.account(r, who.user.ID, who.user.Login, who.user.Name))
+	writeJSON(w, http.StatusOK, giteaJSON, g.account(g.f.root(r), who.user.ID, who.user.Login, who.user.Name))
 }
 
 type giteaEmail struct {
@@ -186,72 +186,6 @@ func (g *gitea) rename(w http.ResponseWriter, r *http.Request, who caller) {
 		who.user.Name = name
 	}
 	g.settings(w, r, who)
-}
-
-type giteaPermissions struct {
-	Admin bool `json:"admin"`
-	Push  bool `json:"push"`
-	Pull  bool `json:"pull"`
-}
-
-type giteaRepository struct {
-	ID            int64            `json:"id"`
-	Owner         giteaUser        `json:"owner"`
-	Name          string           `json:"name"`
-	FullName      string           `json:"full_name"`
-	Description   string           `json:"description"`
-	Empty         bool             `json:"empty"`
-	Private       bool             `json:"private"`
-	Fork          bool             `json:"fork"`
-	Archived      bool             `json:"archived"`
-	HTMLURL       string           `json:"html_url"`
-	URL           string           `json:"url"`
-	SSHURL        string           `json:"ssh_url"`
-	CloneURL      string           `json:"clone_url"`
-	DefaultBranch string           `json:"default_branch"`
-	CreatedAt     string           `json:"created_at"`
-	UpdatedAt     string           `json:"updated_at"`
-	Permissions   giteaPermissions `json:"permissions"`
-}
-
-func (g *gitea) describe(r *http.Request, who caller, repository Repository) giteaRepository {
-	full, origin := who.fullName(repository), g.f.root(r)
-	owner := who.ownerOf(repository)
-	return giteaRepository{
-		ID: repository.ID, Owner: g.account(r, who.ownerID(repository), owner, owner), Name: repository.Name, FullName: full,
-		Description: repository.Description, Private: repository.Private, Fork: repository.Fork, Archived: repository.Archived,
-		HTMLURL: origin + "/" + full, URL: origin + "/api/v1/repos/" + full, SSHURL: "git@" + r.Host + ":" + full + ".git",
-		CloneURL: origin + "/" + full + ".git", DefaultBranch: repository.DefaultBranch,
-		CreatedAt: founded, UpdatedAt: founded, Permissions: giteaPermissions{Admin: true, Push: true, Pull: true},
-	}
-}
-
-func (g *gitea) repositories(w http.ResponseWriter, r *http.Request, who caller) {
-	visible := who.user.Repositories
-	if names, everything := g.apiScope(who.scope); !everything && slices.Contains(names, "public-only") {
-		visible = slices.DeleteFunc(visible, func(repository Repository) bool { return repository.Private })
-	}
-	window := slicePage(r, "limit", 30, 50, len(visible))
-	w.Header().Set("Access-Control-Expose-Headers", "Link, X-Total-Count")
-	w.Header().Set("X-Total-Count", strconv.Itoa(window.total))
-	if link := window.links(g.f.root(r), r, ","); link != "" {
-		w.Header().Set("Link", link)
-	}
-	list := make([]giteaRepository, 0, window.size)
-	for _, repository := range visible[window.from:window.to] {
-		list = append(list, g.describe(r, who, repository))
-	}
-	writeJSON(w, http.StatusOK, giteaJSON, list)
-}
-
-func (g *gitea) repository(w http.ResponseWriter, r *http.Request, who caller) {
-	for _, repository := range who.user.Repositories {
-		if who.ownerOf(repository) == r.PathValue("owner") && repository.Name == r.PathValue("name") {
-			writeJSON(w, http.StatusOK, giteaJSON, g.describe(r, who, repository))
-			return
-		}
-	}
-	g.message(w, r, http.StatusNotFound, "The target couldn't be found.")
 }
 
 type giteaNotification struct {
