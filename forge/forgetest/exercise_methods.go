@@ -21,7 +21,14 @@ type differences struct {
 	anyAnswerIsAFile bool
 	// onePerAddress: the forge refuses a second webhook with the same address and events.
 	onePerAddress bool
-	// settlesRaces: of two who make the same webhook at once, the second takes its own back.
+	// replacesHooks: the forge takes no new secret for a webhook that is there, so that a new one takes the place of all that had
+	// the address.
+	replacesHooks bool
+	// readersPropose: who may only read a repository may propose its branches all the same.
+	readersPropose bool
+	// alsoSigned is another header with the signature, either of which is enough.
+	alsoSigned string
+	// settlesRaces: of two who make the same webhook at once, one takes its own back, or the other's.
 	settlesRaces bool
 	// pings: the forge has an event for trying a webhook.
 	pings bool
@@ -52,7 +59,11 @@ func (x *exercise) differences() differences {
 		d.statusNames[forge.StatusFailure], d.statusNames[forge.StatusError] = "failed", "failed"
 		d.anyAnswerIsAFile, d.settlesRaces, d.signsBody, d.narrow = true, true, false, []string{"read_user"}
 	case forge.Gitea, forge.Forgejo:
-		d.changePath, d.anyAnswerIsAFile, d.narrow = "/pulls/%d", true, []string{"read:user"}
+		d.changePath, d.narrow = "/pulls/%d", []string{"read:user"}
+		d.replacesHooks, d.settlesRaces, d.readersPropose = true, true, true
+		if x.config.Dialect == Forgejo {
+			d.alsoSigned = "X-Gitea-Signature"
+		}
 	}
 	return d
 }

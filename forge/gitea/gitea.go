@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"net/http"
 	"regexp"
 	"strings"
@@ -29,6 +28,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 		TokenPath:     "/login/oauth/access_token",
 		// The first for one that was used, has expired or never was, the other for a withdrawn consent and a foreign client.
 		SpentRefresh: []string{"unauthorized_client", "invalid_grant"},
+		Reason:       reason,
 		Refusal:      refusal,
 	}, o)
 	if err != nil {
@@ -59,40 +59,17 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 	return p.NewAccount(op, forge.Number(u.ID), u.Login)
 }
 
-type repository struct {
-	ID            int64  `json:"id"`
-	FullName      string `json:"full_name"`
-	DefaultBranch string `json:"default_branch"`
-	Private       bool   `json:"private"`
-	Internal      bool   `json:"internal"`
-	Archived      bool   `json:"archived"`
-}
-
-// Repositories lists what the account owns or is a member of, 50 to a page, which is the most that both forges give
-// unless configured otherwise.
-func (p *port) Repositories(ctx context.Context, query forge.RepositoryQuery) iter.Seq2[forge.Repository, error] {
-	const op = "repositories"
-	return func(yield func(forge.Repository, error) bool) {
-		for r, err := range forge.Pages[repository](ctx, p.Caller, op, "/user/repos?limit=50") {
-			var out forge.Repository
-			if err == nil {
-				out, err = p.NewRepository(op, forge.Number(r.ID), r.FullName, forge.Repository{
-					Default: r.DefaultBranch, Private: r.Private || r.Internal, Archived: r.Archived,
-				})
-			}
-			if err == nil && !query.Admits(out) {
-				continue
-			}
-			if !yield(out, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
 // Revoke implements [forge.Port]: neither Gitea nor Forgejo can. The operator can, on the forge's page
 // /user/settings/applications.
 func (p *port) Revoke(context.Context) error { return p.Fail("revoke", forge.ErrUnsupported) }
+
+// reason: what writes to an archived repository is answered 423.
+func reason(status int, _ []byte) error {
+	if status == http.StatusLocked {
+		return fmt.Errorf("%w (the repository is archived)", forge.ErrForbidden)
+	}
+	return nil
+}
 
 var scopeList = regexp.MustCompile(`required=\[([^\]]*)\](?:, token scope=([a-z:,-]*))?`)
 
