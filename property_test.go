@@ -73,7 +73,7 @@ func drawStep(r *rapid.T) step {
 			forgetest.ReplicaLag(), forgetest.TooManyRequests(time.Minute),
 		}).Draw(r, "fault"),
 		Where: rapid.SampledFrom([]forgetest.Endpoint{
-			forgetest.TokenEndpoint, forgetest.UserEndpoint, forgetest.RevokeEndpoint,
+			forgetest.TokenEndpoint, forgetest.RefreshEndpoint, forgetest.UserEndpoint, forgetest.RevokeEndpoint,
 		}).Draw(r, "where"),
 		Jump: rapid.SampledFrom([]time.Duration{
 			time.Hour, 25 * time.Hour, 8 * 24 * time.Hour, 31 * 24 * time.Hour, -3 * time.Hour, -50 * time.Hour,

@@ -34,8 +34,22 @@ const publicURL = "https://auth.example.org"
 
 // clock is the time of a deployment and its forges.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	alarms map[chan time.Time]time.Time
+}
+
+// after is time.After by this clock.
+func (c *clock) after(d time.Duration) <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	alarm := make(chan time.Time, 1)
+	if d <= 0 {
+		alarm <- c.now
+	} else {
+		c.alarms[alarm] = c.now.Add(d)
+	}
+	return alarm
 }
 
 func (c *clock) Now() time.Time {
@@ -48,6 +62,12 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
+	for alarm, at := range c.alarms {
+		if !c.now.Before(at) {
+			alarm <- c.now
+			delete(c.alarms, alarm)
+		}
+	}
 }
 
 // deployment is a database with stand-in forges around it, on which any number of processes work. When the test ends the
@@ -90,7 +110,7 @@ func deploy(t *testing.T, edit ...func(*Config)) *deployment {
 		t.Fatal(err)
 	}
 	d := &deployment{
-		t: t, db: pgtest.Migrated(t, migrations.Up), clock: &clock{now: noon}, forges: map[string]*forgetest.Forge{},
+		t: t, db: pgtest.Migrated(t, migrations.Up), clock: &clock{now: noon, alarms: map[chan time.Time]time.Time{}}, forges: map[string]*forgetest.Forge{},
 		logs: &logs{}, key: key,
 	}
 	d.pool = d.db.Pool(t)
@@ -123,7 +143,7 @@ func (d *deployment) process(edit ...func(*Config)) *Commands {
 	config := Config{
 		Writer: events.NewWriter(events.WriterConfig{Conn: connect, Now: d.clock.Now, Logger: logger}, projections.NewState()),
 		Log:    events.NewLog(d.pool), Reader: projections.NewReader(d.pool), Pool: d.pool, Vault: vault.New(d.key, nil),
-		PublicURL: publicURL, Logger: logger, Now: d.clock.Now,
+		PublicURL: publicURL, Logger: logger, Now: d.clock.Now, after: d.clock.after,
 		Connections: []forge.Provider{
 			d.provider("github", forge.GitHub, github.New), d.provider("gitlab", forge.GitLab, gitlab.New),
 			d.provider("gitea", forge.Gitea, gitea.New), d.provider("forgejo", forge.Forgejo, gitea.New),

@@ -76,6 +76,25 @@ func Slow(release <-chan struct{}) Fault {
 	}}
 }
 
+// SlowAfter does the work, which spends codes and refresh tokens, and holds the answer until release is closed. It also ends,
+// without an answer, when the client gives up or the forge is closed.
+func SlowAfter(release <-chan struct{}) Fault {
+	return Fault{"slow after the work", func(f *Forge, w http.ResponseWriter, r *http.Request) {
+		answer := newCaptured()
+		f.serve(answer, r)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			cut()
+		case <-f.closed:
+			cut()
+		}
+		maps.Copy(w.Header(), answer.header)
+		w.WriteHeader(answer.status)
+		_, _ = w.Write(answer.body.Bytes()) // fails only when the client has gone
+	}}
+}
+
 // Status answers with the status, such as 500 or 503, and a page as a reverse proxy would write it.
 func Status(status int) Fault {
 	return Fault{fmt.Sprintf("status %d", status), func(_ *Forge, w http.ResponseWriter, _ *http.Request) {
