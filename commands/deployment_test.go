@@ -182,6 +182,17 @@ func (d *deployment) provider(
 	return provider
 }
 
+// poolThrough returns a pool over another way to the database.
+func (d *deployment) poolThrough(url string) *pgxpool.Pool {
+	d.t.Helper()
+	pool, err := pgxpool.New(d.t.Context(), url)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(pool.Close)
+	return pool
+}
+
 // audit is run when the test has ended.
 func (d *deployment) audit() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

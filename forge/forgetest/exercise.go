@@ -33,6 +33,7 @@ func Exercise(t *testing.T, config Config, newProvider NewProvider) {
 	for name, run := range map[string]func(*testing.T, *exercise){
 		"SignIn":       exerciseSignIn,
 		"Exchange":     exerciseExchange,
+		"Refresh":      exerciseRefresh,
 		"Account":      exerciseAccount,
 		"Grant":        exerciseGrant,
 		"Repositories": exerciseRepositories,
