@@ -33,6 +33,27 @@
 // An account of a connection with _LOGIN=false is never a way in: it is not linked, and the session that a live session
 // gets for connecting it is again one of the account before, with the same end.
 //
+// # The life of a token
+//
+//	        ┌── TokenRefreshed: another token, the data key of this one shredded
+//	living ─┼── TokenRefreshFailed, unknown ──▶ living: tried again, later each time
+//	        ├── TokenRefreshFailed, rejected ─▶ asked once more, 5 s later ──▶ needs_reauth, or living
+//	        └── refused in use (401) ─────────▶ refreshed; else asked once more ──▶ TokenRejected: needs_reauth, or living
+//
+// [Commands.refreshToken] is the one way in which a token is refreshed. It announces the attempt (TokenRefreshStarted, with
+// a deadline by the database's clock), makes the one request, and records what came of it. While an attempt is open nobody
+// begins another, in no process; an attempt that is still open at its deadline is one whose outcome is not known, and
+// after which a rejection is final. Whoever holds an answer retries the commit, never the grant, and may come late.
+// docs/adr/0008-the-journal-is-the-lease.md says why there is no other lease.
+//
+// It is called in the background, by every process that runs [Commands.Run], when between a tenth and a fifth of a token's
+// life are left; and on demand, by whoever needs a token that is within [expiryMargin] of its end or that the forge has
+// refused. In one process they share one flight, which none of them can cancel. Reading a token that is not near its end does
+// none of this: it is one query.
+//
+// Ports hold a [keeper], pinned to connection, base URL and account, which goes on with whatever token the connection has for
+// that account. needs_reauth ends with a sign-in, or with an answer that comes late; the token stays sealed meanwhile.
+//
 // # The end of a token
 //
 //	living ── replaced, disconnected ──▶ pending ── the forge said yes ──────────▶ confirmed

@@ -17,6 +17,7 @@ const (
 	StateActive        = "active"         // its token is the one in use
 	StateConnected     = "connected"      // there is a token
 	StateExpired       = "expired"        // there is a token that has stopped working, be the forge active or not
+	StateNeedsReauth   = "needs_reauth"   // there is a token, and only a sign-in helps, be the forge active or not
 	StateNotConnected  = "not_connected"  // configured, and nobody has signed in
 	StateNotConfigured = "not_configured" // there is a token for a connection that the configuration does not have
 )
@@ -34,6 +35,11 @@ type ForgeStatus struct {
 	Scopes       []string   `json:"scopes"`       // null where the forge does not say
 	ExpiresAt    *time.Time `json:"expires_at"`   // null for a token that does not expire
 	ConnectedAt  *time.Time `json:"connected_at"` // null if it is not connected
+	// NeedsReauth is null for a token that is good as far as is known.
+	NeedsReauth *NeedsReauth `json:"needs_reauth"`
+	// Refresh is null for a token that is not refreshed: it does not expire, the forge gave no refresh token, or only a
+	// sign-in helps.
+	Refresh *RefreshStatus `json:"refresh"`
 	// Login says whether accounts of this forge can sign in here.
 	Login bool `json:"login"`
 	// PendingRevocations counts former tokens of this connection whose forge has yet to be told that they are revoked.
@@ -42,6 +48,29 @@ type ForgeStatus struct {
 	// WithdrawAt is the page of the forge where the account's owner can withdraw the grant that forgeauth could not revoke when
 	// the connection was disconnected. Empty while it is connected, or if there is nothing to withdraw.
 	WithdrawAt string `json:"withdraw_at"`
+}
+
+// NeedsReauth says since when only a sign-in helps, and why: the error code with which the forge refused to refresh the token;
+// outcome_unknown, if it did so after an attempt that nobody knows the outcome of; unauthorized, if it refused the token in use.
+type NeedsReauth struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+// RefreshStatus says how a token is kept fresh.
+type RefreshStatus struct {
+	// DueAt is when it is refreshed next, about: each process has a schedule of its own.
+	DueAt time.Time `json:"due_at"`
+	// Failure is the last attempt for this token, null if none has failed.
+	Failure *RefreshFailure `json:"failure"`
+}
+
+// RefreshFailure is an attempt to refresh a token that brought none.
+type RefreshFailure struct {
+	At time.Time `json:"at"`
+	// Verdict is rejected (and to be confirmed) or unknown, Code as in [events.TokenRefreshFailed].
+	Verdict string `json:"verdict"`
+	Code    string `json:"code"`
 }
 
 // Forges returns every configured connection, in the order of the configuration, and after them those that hold a token
@@ -118,7 +147,18 @@ func (s *ForgeStatus) connected(token projections.Token, active projections.Acti
 	s.Connected, s.Active = true, active.ForgeType == token.ForgeType
 	s.BaseURL, s.AccountLogin, s.AccountID = token.BaseURL, token.AccountLogin, token.AccountID
 	s.Scopes, s.ExpiresAt, s.ConnectedAt = token.Scopes, token.ExpiresAt, &token.CreatedAt
+	if token.NeedsReauthSince != nil {
+		s.NeedsReauth = &NeedsReauth{Since: *token.NeedsReauthSince, Reason: token.NeedsReauthReason}
+	}
+	if due, ok := refreshDueAt(token, (leadLeast+leadMost)/2); ok {
+		s.Refresh = &RefreshStatus{DueAt: due}
+		if token.Refresh.FailedAt != nil {
+			s.Refresh.Failure = &RefreshFailure{At: *token.Refresh.FailedAt, Verdict: token.Refresh.Verdict, Code: token.Refresh.Code}
+		}
+	}
 	switch {
+	case s.NeedsReauth != nil:
+		s.State = StateNeedsReauth
 	case token.Expired(now):
 		s.State = StateExpired
 	case s.Active:

@@ -5,15 +5,16 @@
 //
 //	Connection   one configured forge. CanonicalBaseURL, CheckScopes, ParseKind, ValidName and Connection.Validate check
 //	             what configuration says; each fault is a *SettingError with its remedy
-//	Provider     a forge without a token: AuthorizeURL and Exchange
+//	Provider     a forge without a token: AuthorizeURL, Exchange and Refresh
 //	Port         a forge with one operator's token: what Provider cannot do without one
+//	Keeper       holds a port's token, and is told when the forge refuses it
 //	HookVerifier checks the deliveries of webhooks, without a token and without the network
 //	Transport    the part of Provider that is the same everywhere; adapters embed it
 //	Caller       the part of Port that is the same everywhere; adapters embed it
 //	Dialect      what an adapter tells the transport: paths, and how its forge words a refusal
 //
 // An adapter (forge/github, forge/gitlab, forge/gitea) is a New that fills in a Dialect, and the shapes of its API's
-// answers. Refreshing a token will be a method of Provider, beside Exchange and with its guarantees.
+// answers.
 //
 // # Where a token goes
 //
@@ -29,17 +30,18 @@
 //
 // # How often
 //
-// Exchange and Revoke send one request and never a second. They use a connection of their own, dialled for that request:
+// Exchange, Refresh and Revoke send one request and never a second. They use a connection of their own, dialled for that request:
 // on a kept connection, which the forge may be closing at that moment, a single-use code would be lost without having
 // been used, and repeating it is not an option. net/http repeats a request by itself only if no byte of it was written,
 // or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are made once, too,
 // and retrying is the caller's to decide; but a GET on a kept connection that turns out to be closed is sent again by
-// net/http.
+// net/http, and one that is answered 401 is made a second time if the keeper has another token by then and the request's body
+// can be had again. There is no third time.
 //
 // # What an answer means
 //
 //	2xx that parses                           the result
-//	401                                       ErrNeedsReauth
+//	401, also with another token              ErrNeedsReauth, or what the keeper says of it
 //	403                                       *RateLimitedError, *ScopeMissingError or ErrForbidden, as the dialect reads it
 //	404, 410                                  ErrNotFound; with a *ScopeMissingError in it where the dialect reads one
 //	429                                       *RateLimitedError
@@ -48,11 +50,13 @@
 //	301, 308 to a request that writes         ErrMoved, which is an ErrNotFound; it is not sent on
 //	3xx where none belongs, other 4xx, 5xx,
 //	no answer in time, too long, not JSON     ErrUnavailable
-//	a token endpoint's error code             *ExchangeError, with a status 2xx as with 4xx
+//	a token endpoint's error code             *ExchangeError, with a status 2xx as with 4xx; *RefreshRejectedError if
+//	                                          the dialect reads it as the end of a refresh token
+//	a request that was not sent at all        ErrNotSent
 //	a revocation that is not confirmed        ErrUnavailable, or *ExchangeError if it was the client that was refused
 //
 // ErrUnavailable never says anything about the token. When an exchange ends with it, the code may or may not be used up:
-// start the sign-in anew.
+// start the sign-in anew. When a refresh ends with it, the refresh token may or may not be used up, unless it is ErrNotSent.
 //
 // # What is kept from a forge's answer
 //

@@ -44,6 +44,13 @@ func (f *Forge) Pending() int {
 	return n
 }
 
+// Forget drops the ordered faults that have not struck yet.
+func (f *Forge) Forget() {
+	f.faults.mu.Lock()
+	defer f.faults.mu.Unlock()
+	clear(f.faults.waiting)
+}
+
 func (q *faultQueue) take(endpoint Endpoint) (Fault, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
