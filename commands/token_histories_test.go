@@ -2,7 +2,9 @@ package commands
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -64,24 +66,38 @@ type history struct {
 // Whatever happens to the tokens of a connection, in whatever order: at most one generation can be used; no data key outlives
 // its token's settlement; the data keys are those of the fold's tokens; the tables are the fold. And in the end a sign-in makes
 // everything good.
+//
+// Histories are drawn by their number; FORGEAUTH_SOAK makes it many.
 func TestTokenHistories(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(r *rapid.T) {
-		moments := rapid.SliceOfN(rapid.Custom(drawMoment), 1, 16).Draw(r, "moments")
-		h := &history{deployment: deploy(t, func(c *Config) { c.ForgeTimeout = tick })}
-		h.other = h.process(func(c *Config) { c.ForgeTimeout = tick })
-		h.session = new(h.claim().Session)
-		for _, m := range moments {
-			h.happens(m)
-			h.check(r, m)
-		}
-		for _, goOn := range h.resume {
-			goOn()
-		}
-		h.waiting.Wait()
-		h.check(r, moment{What: "everybody goes on"})
-		h.healed(r)
-	})
+	histories := 24
+	if os.Getenv("FORGEAUTH_SOAK") != "" {
+		histories = 2000
+	}
+	draw := rapid.SliceOfN(rapid.Custom(drawMoment), 4, 24)
+	for n := range histories {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			moments := draw.Example(n)
+			h := &history{deployment: deploy(t, func(c *Config) { c.ForgeTimeout = tick })}
+			h.other = h.process(func(c *Config) { c.ForgeTimeout = tick })
+			h.session = new(h.claim().Session)
+			for _, m := range moments {
+				h.happens(m)
+				if h.check(m); t.Failed() {
+					t.Fatalf("after %v", moments)
+				}
+			}
+			for _, goOn := range h.resume {
+				goOn()
+			}
+			h.waiting.Wait()
+			h.check(moment{What: "everybody goes on"})
+			if h.healed(); t.Failed() {
+				t.Fatalf("after %v", moments)
+			}
+		})
+	}
 }
 
 func (h *history) happens(m moment) {
@@ -187,10 +203,11 @@ func (h *history) stop(forgeType string, beforehand bool) {
 	h.waiting.Go(func() { h.passTime(done, nil) })
 }
 
-func (h *history) check(r *rapid.T, m moment) {
+func (h *history) check(m moment) {
+	h.t.Helper()
 	report, err := projections.Verify(h.t.Context(), h.pool, projections.VerifyOptions{})
 	if err != nil || len(report.Differences) > 0 {
-		r.Fatalf("%v: the tables are not the fold: %v, %+v", m, err, report.Differences)
+		h.t.Fatalf("%v: the tables are not the fold: %v, %+v", m, err, report.Differences)
 	}
 	state := projections.NewState()
 	granted := map[string][]uuid.UUID{}
@@ -200,7 +217,7 @@ func (h *history) check(r *rapid.T, m moment) {
 			err = state.Apply(e)
 		}
 		if err != nil {
-			r.Fatal(err)
+			h.t.Fatal(err)
 		}
 		if account, key, ok := grantedBy(e.Fact); ok {
 			granted[account.ForgeType] = append(granted[account.ForgeType], key)
@@ -217,7 +234,7 @@ func (h *history) check(r *rapid.T, m moment) {
 		if row, ok := state.Token(forgeType); ok {
 			want = append(want, row.DataKey.String())
 			if row.DataKey != keys[len(keys)-1] {
-				r.Fatalf("%v: %s uses another token than the one that was granted last", m, forgeType)
+				h.t.Fatalf("%v: %s uses another token than the one that was granted last", m, forgeType)
 			}
 		}
 	}
@@ -226,25 +243,26 @@ func (h *history) check(r *rapid.T, m moment) {
 	}
 	rows, err := h.pool.Query(h.t.Context(), `SELECT id::text FROM data_keys`)
 	if err != nil {
-		r.Fatal(err)
+		h.t.Fatal(err)
 	}
 	var have []string
 	var id string
 	for rows.Next() {
 		if err := rows.Scan(&id); err != nil {
-			r.Fatal(err)
+			h.t.Fatal(err)
 		}
 		have = append(have, id)
 	}
 	slices.Sort(want)
 	slices.Sort(have)
 	if diff := cmp.Diff(want, have); diff != "" || rows.Err() != nil {
-		r.Fatalf("%v: data keys (-of the fold +of the table): %s%v\n%s", m, diff, rows.Err(), h.history())
+		h.t.Fatalf("%v: data keys (-of the fold +of the table): %s%v\n%s", m, diff, rows.Err(), h.history())
 	}
 }
 
 // healed signs in to every forge, without faults, and uses it for a while.
-func (h *history) healed(r *rapid.T) {
+func (h *history) healed() {
+	h.t.Helper()
 	for _, f := range h.forges {
 		f.Forget()
 	}
@@ -258,9 +276,9 @@ func (h *history) healed(r *rapid.T) {
 				_, err = port.Account(h.t.Context())
 			}
 			if err != nil {
-				r.Fatalf("after a sign-in: %v\n%s", err, h.history())
+				h.t.Fatalf("after a sign-in: %v\n%s", err, h.history())
 			}
 		}
 	}
-	h.check(r, moment{What: "healed"})
+	h.check(moment{What: "healed"})
 }
