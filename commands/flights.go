@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,7 +15,8 @@ import (
 type flights struct {
 	mu   sync.Mutex
 	open map[uuid.UUID]*flight // by the data key of the token that is refreshed
-	all  sync.WaitGroup
+	// holding counts those that have begun an attempt, and so may hold an answer.
+	holding atomic.Int64
 }
 
 type flight struct {
@@ -45,26 +47,20 @@ func (c *Commands) fly(ctx context.Context, forgeType string, stale uuid.UUID) (
 	f = &flight{done: make(chan struct{})}
 	c.flights.open[stale] = f
 	ctx = context.WithoutCancel(ctx)
-	c.flights.all.Go(func() {
+	go func() {
 		f.err = c.refreshToken(ctx, forgeType, stale)
 		c.flights.mu.Lock()
 		delete(c.flights.open, stale)
 		c.flights.mu.Unlock()
 		close(f.done)
-	})
+	}()
 	return f, true
 }
 
-// land waits for the refreshes that are under way, as long as ctx lasts: what they may hold exists nowhere else.
+// land waits for the attempts that are under way, as long as ctx lasts: what they may hold exists nowhere else. A flight that
+// waits for others holds nothing.
 func (c *Commands) land(ctx context.Context) {
-	landed := make(chan struct{})
-	go func() {
-		c.flights.all.Wait()
-		close(landed)
-	}()
-	select {
-	case <-landed:
-	case <-ctx.Done():
+	for c.flights.holding.Load() > 0 && pause(ctx, pollFirst) == nil {
 	}
 }
 

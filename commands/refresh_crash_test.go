@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,15 +41,15 @@ func (h halted) Refresh(ctx context.Context, r forge.RefreshRequest) (forge.Toke
 // shortTimeout is that of a process whose attempts are over soon: others wait twice as long.
 const shortTimeout = 1500 * time.Millisecond
 
-// stopping is a process that stops with each of its refreshes until it is let go: at once if held is true, else when
-// the forge has answered.
+// stopping is a process that stops with its first refresh until it is let go: before it sends anything, or when the forge has
+// answered.
 func (d *deployment) stopping(forgeType string, beforehand bool) (process *Commands, stopped, goOn chan struct{}) {
 	d.t.Helper()
 	stopped, goOn = make(chan struct{}), make(chan struct{})
-	halt := func() {
+	halt := sync.OnceFunc(func() {
 		close(stopped)
 		<-goOn
-	}
+	})
 	process = d.process(func(c *Config) {
 		c.ForgeTimeout = shortTimeout
 		for i, provider := range c.Connections {
@@ -348,21 +349,56 @@ func TestAnAnswerOutlivesADatabaseThatIsAway(t *testing.T) {
 	}
 }
 
-// An announcement that took so long that its deadline is near is followed by nothing: the forge never hears of it.
+// An announcement that took so long that its deadline is near is followed by nothing: the forge never hears of it. Then the
+// process begins anew.
 func TestAnAnnouncementThatTookTooLong(t *testing.T) {
 	t.Parallel()
 	d := connected(t, "gitlab")
 	d.clock.advance(2 * time.Hour)
 	process, stopped, goOn := d.stopping("gitlab", true)
-	grants := d.grants("gitlab")
+	appended, grants := d.since(), d.grants("gitlab")
 	slow := needs(t.Context(), process, "gitlab")
 	<-stopped
 	time.AfterFunc(shortTimeout, func() { close(goOn) })
-	if err := <-slow; !errors.Is(err, forge.ErrNotSent) || d.grants("gitlab") != grants {
-		t.Errorf("%v; %d grants", err, d.grants("gitlab")-grants)
+	if err := <-slow; err != nil {
+		t.Error(err)
 	}
-	row := d.row("gitlab")
-	if row.Refresh.Code != codeNotSent || row.Refresh.Recovering || row.Refresh.Deadline != nil {
-		t.Errorf("the row says %+v", row.Refresh)
+	if got := appended(); got != "TokenRefreshStarted TokenRefreshFailed TokenRefreshStarted TokenRefreshed" || d.grants("gitlab") != grants+1 {
+		t.Errorf("appended %s with %d grants", got, d.grants("gitlab")-grants)
+	}
+	failed, ok := d.events("gitlab")[2].Fact.(events.TokenRefreshFailed)
+	if !ok || failed.Code != codeNotSent || failed.Verdict != events.VerdictUnknown {
+		t.Errorf("recorded %+v", failed)
+	}
+}
+
+// A process that is told to end while the forge answers a refresh waits for that and stores it.
+func TestAProcessEndsWithItsAnswersStored(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitlab")
+	d.clock.advance(2 * time.Hour)
+	release := make(chan struct{})
+	d.forges["gitlab"].Next(forgetest.RefreshEndpoint, forgetest.SlowAfter(release))
+	appended := d.since()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan string, 1)
+	go func() {
+		if err := d.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		ended <- appended()
+	}()
+	if err := d.forges["gitlab"].Await(t.Context(), forgetest.RefreshEndpoint, 1); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	select {
+	case <-ended:
+		t.Fatal("it did not wait")
+	case <-time.After(10 * pollFirst): // it is told by now, and has nothing else to wait for
+	}
+	close(release)
+	if got := <-ended; got != "TokenRefreshStarted TokenRefreshed" {
+		t.Errorf("when it ended the log had %s", got)
 	}
 }

@@ -151,6 +151,13 @@ func TestDecisionsAboutRefreshes(t *testing.T) {
 			given: with(open), when: fail(events.VerdictUnknown, codeRateLimited, time.Time{}),
 			then: []events.Draft{refreshFailed(key1, attempt1, events.VerdictUnknown, codeRateLimited, limitedRetry, false)},
 		},
+		"fail: too late to send anything": {
+			given: with(open),
+			when:  (&failRefresh{startRefresh: start(key1, attempt1), verdict: events.VerdictUnknown, code: codeNotSent, late: true}).decide,
+			then: []events.Draft{{Stream: "token/gitea", Fact: events.TokenRefreshFailed{
+				ForgeType: "gitea", DataKey: key1, Attempt: attempt1, Verdict: events.VerdictUnknown, Code: codeNotSent, RetryAt: new(then),
+			}}},
+		},
 		"fail: rejected, to be confirmed": {
 			given: with(open), when: fail(events.VerdictRejected, "invalid_grant", time.Time{}), then: []events.Draft{firstNo},
 		},

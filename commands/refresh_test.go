@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
@@ -368,7 +370,7 @@ func TestAClientThatIsRefused(t *testing.T) {
 			d.clock.advance(2 * time.Hour)
 			for range 4 {
 				_, err := d.AdapterFor(t.Context(), forgeType)
-				if errors.Is(err, forge.ErrNeedsReauth) || err == nil {
+				if !isUnavailable(err) {
 					t.Fatalf("%v", err)
 				}
 				d.clock.advance(time.Minute)
@@ -520,5 +522,58 @@ func TestARefreshedTokenIsRevoked(t *testing.T) {
 	tokens := d.accessTokens("gitlab")
 	if !ok || settled.Outcome != outcomeConfirmed || len(tokens) != 2 || tokens[1].Live {
 		t.Errorf("settled as %+v", settled)
+	}
+}
+
+// What /forges says of a token: when it is refreshed, how that failed, and since when only a sign-in helps.
+func TestWhatRefreshesLookLike(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitlab")
+	status := func(forgeType string) ForgeStatus {
+		t.Helper()
+		forges, err := d.Forges(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range forges {
+			if f.ForgeType == forgeType {
+				return f
+			}
+		}
+		t.Fatalf("no %s", forgeType)
+		return ForgeStatus{}
+	}
+	if s := status("gitlab"); s.State != StateActive || s.Refresh == nil || !s.Refresh.DueAt.Equal(noon.Add(102*time.Minute)) || s.Refresh.Failure != nil {
+		t.Errorf("fresh: %+v", s)
+	}
+	if s := status("github"); s.State != StateConnected || s.Refresh != nil || s.NeedsReauth != nil {
+		t.Errorf("without a refresh token: %+v", s)
+	}
+	failedAt := noon.Add(2 * time.Hour)
+	d.clock.advance(2 * time.Hour)
+	d.forges["gitlab"].Next(forgetest.RefreshEndpoint, forgetest.Status(500))
+	if _, err := d.OperatorAdapter(t.Context()); !isUnavailable(err) {
+		t.Fatal(err)
+	}
+	want := RefreshStatus{DueAt: failedAt.Add(time.Second), Failure: &RefreshFailure{At: failedAt, Verdict: "unknown", Code: "unavailable"}}
+	if s := status("gitlab"); s.State != StateExpired {
+		t.Errorf("expired: %+v", s)
+	} else if diff := cmp.Diff(&want, s.Refresh); diff != "" {
+		t.Error(diff)
+	}
+	d.forges["gitlab"].RevokeUser("alice")
+	for range 2 {
+		d.clock.advance(confirmAfter)
+		row, provider, key, err := d.living(t.Context(), "gitlab")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = d.attemptRefresh(t.Context(), provider, row, key) // and not the whole flight, which waits for the clock
+	}
+	reauth := NeedsReauth{Since: d.clock.Now(), Reason: "invalid_grant"}
+	if s := status("gitlab"); s.State != StateNeedsReauth || !s.Active || s.Refresh != nil || !s.Connected {
+		t.Errorf("rejected: %+v", s)
+	} else if diff := cmp.Diff(&reauth, s.NeedsReauth); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -65,7 +65,7 @@ func (c *Commands) refreshToken(ctx context.Context, forgeType string, stale uui
 		switch {
 		case isBusy:
 			err = c.awaitAttempt(ctx, forgeType, busy.attempt)
-		case isLater && later.verdict == events.VerdictRejected:
+		case isLater && later.again:
 			err = c.pause(ctx, later.at.Sub(c.now()))
 		default:
 			return err
@@ -87,6 +87,11 @@ func (c *Commands) attemptRefresh(ctx context.Context, provider forge.Provider, 
 		}
 		spent = opened
 	}
+	if retry := row.Refresh.RetryAt; retry != nil && row.Refresh.Deadline == nil && c.now().Before(*retry) {
+		return laterOf(row) // which needs no lock to be seen
+	}
+	c.flights.holding.Add(1)
+	defer c.flights.holding.Add(-1)
 	caller := c.identified(Caller{Actor: actorRefresher})
 	start := &startRefresh{forgeType: row.ForgeType, dataKey: row.DataKey, attempt: c.newID(), window: 2 * c.forgeTimeout}
 	maySend := within(c.forgeTimeout) // from before the deadline was set, so that it is over before that is
@@ -101,7 +106,7 @@ func (c *Commands) attemptRefresh(ctx context.Context, provider forge.Provider, 
 	}
 	fresh, err := provider.Refresh(ctx, forge.RefreshRequest{RefreshToken: spent, MaySend: maySend})
 	if err != nil {
-		return c.recordFailure(ctx, caller, start, err)
+		return c.recordFailure(ctx, caller, start, err, !maySend())
 	}
 	return c.storeRefreshed(ctx, caller, provider, start, row.Account, fresh)
 }
@@ -133,10 +138,20 @@ func (e *refreshingError) Error() string {
 type retryLaterError struct {
 	verdict, code string
 	at            time.Time
+	// again says that whoever waits for a token goes on then: a rejection is to be confirmed, or nothing was sent because the
+	// process came too late.
+	again bool
 }
 
 func (e *retryLaterError) Error() string {
 	return fmt.Sprintf("the last attempt to refresh the token ended with %s; the next is due at %s", e.code, e.at.Format(time.RFC3339))
+}
+
+// laterOf is what a row says of the next attempt. Who finds that a rejection is to be confirmed does so.
+func laterOf(row projections.Token) *retryLaterError {
+	return &retryLaterError{
+		verdict: row.Refresh.Verdict, code: row.Refresh.Code, at: *row.Refresh.RetryAt, again: row.Refresh.Verdict == events.VerdictRejected,
+	}
 }
 
 // Unwrap says what that means to whoever needs a token now.
@@ -180,7 +195,7 @@ func (s *startRefresh) decide(state *projections.State, now time.Time) (events.O
 	case open && s.clock.Before(*row.Refresh.Deadline):
 		return events.Outcome{}, &refreshingError{attempt: row.Refresh.Attempt, until: *row.Refresh.Deadline}
 	case !open && row.Refresh.RetryAt != nil && now.Before(*row.Refresh.RetryAt):
-		return events.Outcome{}, &retryLaterError{verdict: row.Refresh.Verdict, code: row.Refresh.Code, at: *row.Refresh.RetryAt}
+		return events.Outcome{}, laterOf(row)
 	}
 	return events.Outcome{Drafts: []events.Draft{{
 		Stream: events.TokenStream(s.forgeType),
@@ -193,8 +208,8 @@ func (s *startRefresh) decide(state *projections.State, now time.Time) (events.O
 
 // recordFailure says in the log that an attempt brought no token, and returns what that means. If it cannot be said, the
 // attempt stays open until its deadline, and its outcome is not known.
-func (c *Commands) recordFailure(ctx context.Context, caller Caller, start *startRefresh, failure error) error {
-	f := &failRefresh{startRefresh: start}
+func (c *Commands) recordFailure(ctx context.Context, caller Caller, start *startRefresh, failure error, late bool) error {
+	f := &failRefresh{startRefresh: start, late: late && errors.Is(failure, forge.ErrNotSent)}
 	f.verdict, f.code, f.until = judgeRefresh(failure)
 	c.logger.WarnContext(ctx, "a token was not refreshed", slog.String("forge_type", start.forgeType),
 		slog.String("verdict", f.verdict), slog.String("code", f.code), slog.Any("error", failure))
@@ -211,9 +226,13 @@ func (c *Commands) recordFailure(ctx context.Context, caller Caller, start *star
 			return errTokenMoved
 		case ok && fact.NeedsReauth:
 			return needsReauth(start.forgeType, failure)
-		case ok && fact.Verdict == events.VerdictRejected:
-			return &retryLaterError{verdict: fact.Verdict, code: fact.Code, at: *fact.RetryAt}
+		case ok && (fact.Verdict == events.VerdictRejected || f.late):
+			return &retryLaterError{verdict: fact.Verdict, code: fact.Code, at: *fact.RetryAt, again: true}
 		}
+	}
+	if _, isRefused := errors.AsType[*forge.ExchangeError](failure); isRefused {
+		// For whoever needs a token that is as if the forge were away.
+		return &forge.Error{Connection: start.forgeType, Op: "refresh", Err: errors.Join(forge.ErrUnavailable, failure)}
 	}
 	return failure
 }
@@ -243,6 +262,7 @@ type failRefresh struct {
 
 	verdict, code string
 	until         time.Time // until when the forge wants to be left alone; zero if it does not say
+	late          bool      // nothing was sent, because the process was not running when it was time to
 }
 
 func (f *failRefresh) decide(state *projections.State, now time.Time) (events.Outcome, error) {
@@ -256,6 +276,8 @@ func (f *failRefresh) decide(state *projections.State, now time.Time) (events.Ou
 		fact.Verdict = events.VerdictSuperseded
 	case row.Refresh.Attempt != f.attempt:
 		return events.Outcome{}, nil // another attempt has taken over, or this is recorded already
+	case f.late:
+		fact.RetryAt = new(stored(now)) // the forge has had no part in it
 	case f.verdict != events.VerdictRejected:
 		fact.RetryAt = new(stored(later(now.Add(retryDelay(f.code, row.Refresh.Failures)), f.until)))
 	case row.Refresh.Recovering:

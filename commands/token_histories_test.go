@@ -266,12 +266,13 @@ func (h *history) healed() {
 	for _, f := range h.forges {
 		f.Forget()
 	}
+	patient := h.process()
 	for _, forgeType := range []string{"gitlab", "forgejo"} {
 		h.session = new(h.enter(h.login("github", "alice", nil, "")).Session)
 		h.session = new(h.enter(h.login(forgeType, "alice", h.session, "")).Session)
 		for range 3 {
 			h.clock.advance(90 * time.Minute)
-			port, err := h.AdapterFor(h.t.Context(), forgeType)
+			port, err := patient.AdapterFor(h.t.Context(), forgeType)
 			if err == nil {
 				_, err = port.Account(h.t.Context())
 			}

@@ -400,14 +400,20 @@ func (q *queryCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.T
 func (*queryCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // clock is the system's until it is told to stand or move.
-type clock struct{ at atomic.Pointer[time.Time] }
+type clock struct {
+	at    atomic.Pointer[time.Time]
+	ahead atomic.Int64
+}
 
 func (c *clock) Now() time.Time {
 	if at := c.at.Load(); at != nil {
 		return *at
 	}
-	return time.Now()
+	return time.Now().Add(time.Duration(c.ahead.Load()))
 }
+
+// advance puts the clock forward, and lets it go on from there.
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func (c *clock) stand(at time.Time) { c.at.Store(&at) }
 

@@ -374,3 +374,26 @@ func TestSinceIsWhenTheForgeBecameActive(t *testing.T) {
 		t.Errorf("switching left it at %s", got)
 	}
 }
+
+// A forge that no longer refreshes the token is asked once more, five seconds later; then the operator is asked for a sign-in.
+func TestATokenThatTheForgeRefreshesNoMoreAsksForASignIn(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	d.forges["gitea"].RevokeUser("ada")
+	d.clock.advance(2 * time.Hour)
+	wantProblem(t, b.json().get(t, "/forge/repositories"), http.StatusConflict, "needs_reauth")
+	list := decode[struct{ Forges []commands.ForgeStatus }](t, b.json().get(t, "/forges").body)
+	gitea := list.Forges[0]
+	if gitea.State != commands.StateNeedsReauth || !gitea.Active || gitea.NeedsReauth == nil || gitea.NeedsReauth.Reason != "invalid_grant" {
+		t.Errorf("%+v", gitea)
+	}
+	page := b.get(t, "/").body
+	for _, part := range []string{`<span class="badge needs_reauth">needs a sign-in</span>`, `<span class="dim">invalid_grant</span>`} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page lacks %s:\n%s", part, page)
+		}
+	}
+	wantStatus(t, b.json().get(t, "/me"), http.StatusOK)
+	b.signIn(t, "gitea", "ada", nil)
+	wantStatus(t, b.json().get(t, "/forge/repositories"), http.StatusOK)
+}
