@@ -183,9 +183,9 @@ func (d *deployment) provider(
 }
 
 // poolThrough returns a pool over another way to the database.
-func (d *deployment) poolThrough(url string) *pgxpool.Pool {
+func (d *deployment) poolThrough(address string) *pgxpool.Pool {
 	d.t.Helper()
-	pool, err := pgxpool.New(d.t.Context(), url)
+	pool, err := pgxpool.New(d.t.Context(), address)
 	if err != nil {
 		d.t.Fatal(err)
 	}

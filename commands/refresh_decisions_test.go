@@ -230,8 +230,8 @@ func TestDecisionsAboutRefreshes(t *testing.T) {
 				test.at = then
 			}
 			got, err := test.when(given(t, test.given...), test.at)
-			if wanted, ok := errors.AsType[*refreshingError](test.refusal); ok {
-				if wanted, ok = errors.AsType[*refreshingError](err); !ok || wanted.attempt != attempt1 || !wanted.until.Equal(midnight.Add(time.Minute)) {
+			if _, ok := errors.AsType[*refreshingError](test.refusal); ok {
+				if busy, ok := errors.AsType[*refreshingError](err); !ok || busy.attempt != attempt1 || !busy.until.Equal(midnight.Add(time.Minute)) {
 					t.Fatalf("refused with %v", err)
 				}
 				return

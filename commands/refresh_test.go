@@ -50,8 +50,8 @@ func (d *deployment) grants(forgeType string) int {
 	return d.forges[forgeType].Count(forgetest.RefreshEndpoint)
 }
 
-// background runs a process's background work until the test ends or stop is called.
-func (d *deployment) background(c *Commands) (stop func()) {
+// background runs a process's background work until the test ends.
+func (d *deployment) background(c *Commands) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(d.t.Context()))
 	done := make(chan struct{})
@@ -61,12 +61,10 @@ func (d *deployment) background(c *Commands) (stop func()) {
 			d.t.Error(err)
 		}
 	}()
-	stop = sync.OnceFunc(func() {
+	d.t.Cleanup(func() {
 		cancel()
 		<-done
 	})
-	d.t.Cleanup(stop)
-	return stop
 }
 
 // works uses an adapter.
