@@ -219,8 +219,8 @@ func (h *history) check(m moment) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if account, key, ok := grantedBy(e.Fact); ok {
-			granted[account.ForgeType] = append(granted[account.ForgeType], key)
+		if pair, ok := grantedBy(e.Fact); ok {
+			granted[pair.account.ForgeType] = append(granted[pair.account.ForgeType], pair.dataKey)
 		}
 		if requested, ok := e.Fact.(events.TokenRevocationRequested); ok {
 			pending[requested.DataKey] = true
