@@ -152,6 +152,20 @@ func (o *oracle) add(e events.Event) string {
 	case events.TokenIssued, events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed,
 		events.TokenRevoked, events.ConnectionRebound:
 		return o.token(e)
+	case events.ScopesChanged:
+		if connection, _ := e.Stream.ForgeType(); o.tokens[connection] != fact.DataKey {
+			return "the token is not the connection's"
+		}
+	case events.AccountChanged:
+		if connection, _ := e.Stream.ForgeType(); o.tokens[connection] != fact.DataKey || fact.FoundID == fact.AccountID {
+			return "the token is not the connection's, or the account is the same"
+		}
+	case events.AccountRenamed:
+		connection, isToken := e.Stream.ForgeType()
+		if _, connected := o.tokens[connection]; isToken && !connected || !isToken && !o.accounts[identity(fact.Account)] ||
+			fact.AccountLogin == fact.PreviousLogin {
+			return "there was nothing to rename"
+		}
 	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected:
 		return o.refresh(e)
 	case events.ForgeActivated, events.ForgeDeactivated:

@@ -81,6 +81,7 @@ type Commands struct {
 	extensions extensions
 	// granted wakes Run when a token has come, or an attempt to refresh one has failed.
 	granted chan struct{}
+	watched watched
 	// unsettled wakes Run when a revocation was requested that nobody has tried yet.
 	unsettled chan struct{}
 }
@@ -104,6 +105,7 @@ func New(config Config) *Commands {
 		doubts:     newDoubts(),
 		granted:    make(chan struct{}, 1),
 		extensions: newExtensions(),
+		watched:    newWatched(),
 		unsettled:  make(chan struct{}, 1),
 	}
 	if c.logger == nil {
@@ -156,6 +158,7 @@ const (
 	actorAnonymous = "anonymous" // a browser that is not signed in
 	actorRevoker   = "revoker"   // settles pending revocations
 	actorRefresher = "refresher" // refreshes tokens, and says of those that their forge refuses
+	actorWatcher   = "watcher"   // records what forges say about tokens
 	actorExpirer   = "expirer"   // ends sessions whose time is over, or whose account may not sign in
 	actorLibrary   = "library"
 )

@@ -232,6 +232,9 @@ func (c *Commands) enter(
 		return LoginCompleted{}, errors.Is(err, events.ErrCommitUnknown), &LoginError{Code: CodeInternal, Err: err}
 	}
 	c.revocationRequested(appended)
+	if token.Scopes == nil {
+		c.grantChanged(granted.fact.ForgeType) // which may know them
+	}
 	if !replaced(appended, l.who.presented) {
 		carried = nil // that session had ended before, and what it had begun with it
 	}

@@ -18,6 +18,8 @@ func TestWhoIsLetIn(t *testing.T) {
 		{purposeSetup, setupHash, then.Add(time.Second)},
 		{purposeRecovery, recoveryHash, then.Add(time.Second)},
 	}
+	alicia := alice
+	alicia.AccountLogin = "alicia"
 	late := []issuedCode{{purposeSetup, setupHash, then}, {purposeRecovery, recoveryHash, then}}
 
 	for name, test := range map[string]struct {
@@ -26,7 +28,7 @@ func TestWhoIsLetIn(t *testing.T) {
 		who    candidate
 		at     time.Time
 
-		fact    events.Fact // OperatorClaimed or AccountLinked
+		fact    events.Fact // OperatorClaimed, AccountLinked or AccountRenamed
 		spent   codePurpose
 		refusal string
 	}{
@@ -50,7 +52,8 @@ func TestWhoIsLetIn(t *testing.T) {
 		"the owner comes back": {given: []events.Draft{claimed(alice)}, who: candidate{account: alice}},
 		"the owner comes back under a new name": {
 			given: []events.Draft{claimed(alice)},
-			who:   candidate{account: events.Account{ForgeType: alice.ForgeType, BaseURL: alice.BaseURL, AccountID: "1", AccountLogin: "alicia"}},
+			who:   candidate{account: alicia},
+			fact:  events.AccountRenamed{Account: alicia, PreviousLogin: "alice"},
 		},
 		"a linked account comes back": {given: []events.Draft{claimed(alice), linked(bob)}, who: candidate{account: bob}},
 		"somebody who took the owner's old name is a stranger": {

@@ -69,6 +69,14 @@
 // the token dead, which is a yes. A rate limit moves the turn of all of the connection's (TokenRevocationsPostponed). A token is only ever sent to the base URL that it was granted by, and only while
 // the configuration says the same.
 //
+// # Watching the grant
+//
+// After a sign-in that did not say what was granted, after each refresh, and once a day, the forge is asked what it says about a
+// token (forge.Port.Grant). That is done when the token is committed and not before, past the connection's keeper, and without
+// consequence if the forge does not answer. What it says is compared with the row under the lock, so that any number of
+// processes record it once: ScopesChanged, AccountRenamed (on the connection's stream, and on operator for an account that may
+// sign in), and AccountChanged for a token that acts for another account, after which only a sign-in helps.
+//
 // # Failure
 //
 // Errors are this package's sentinels and [*LoginError], those of projections (ErrNoSession, ErrNotConnected,

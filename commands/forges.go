@@ -32,9 +32,14 @@ type ForgeStatus struct {
 	Active       bool       `json:"active"`
 	AccountLogin string     `json:"account_login"`
 	AccountID    string     `json:"account_id"`
-	Scopes       []string   `json:"scopes"`       // null where the forge does not say
-	ExpiresAt    *time.Time `json:"expires_at"`   // null for a token that does not expire
-	ConnectedAt  *time.Time `json:"connected_at"` // null if it is not connected
+	Scopes       []string   `json:"scopes"` // null where the forge does not say
+	// MissingScopes are those that the connection asks for and its token does not have, as far as the forge says, ExcessScopes
+	// those that the token has and nobody asks for. A grant that was once given can stand in the way: withdraw it at the
+	// forge, and sign in again.
+	MissingScopes []string   `json:"missing_scopes"`
+	ExcessScopes  []string   `json:"excess_scopes"`
+	ExpiresAt     *time.Time `json:"expires_at"`   // null for a token that does not expire
+	ConnectedAt   *time.Time `json:"connected_at"` // null if it is not connected
 	// NeedsReauth is null for a token that is good as far as is known.
 	NeedsReauth *NeedsReauth `json:"needs_reauth"`
 	// Refresh is null for a token that is not refreshed: it does not expire, the forge gave no refresh token, or only a
@@ -94,9 +99,12 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 		connection := c.policy.connections[name]
 		status := ForgeStatus{
 			ForgeType: name, Kind: connection.Kind, BaseURL: connection.BaseURL, State: StateNotConnected, Login: connection.Login,
+			MissingScopes: []string{}, ExcessScopes: []string{},
 		}
 		if i := slices.IndexFunc(tokens, func(t projections.Token) bool { return t.ForgeType == name }); i >= 0 {
 			status.connected(tokens[i], active, now)
+			status.MissingScopes = forge.MissingScopes(connection.Kind, connection.Scopes, tokens[i].Scopes)
+			status.ExcessScopes = forge.ExcessScopes(connection.Kind, connection.Scopes, tokens[i].Scopes)
 		}
 		statuses = append(statuses, status)
 	}
@@ -104,7 +112,9 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 		if _, ok := c.providers[token.ForgeType]; ok {
 			continue
 		}
-		status := ForgeStatus{ForgeType: token.ForgeType, Kind: forge.Kind(token.Kind)}
+		status := ForgeStatus{
+			ForgeType: token.ForgeType, Kind: forge.Kind(token.Kind), MissingScopes: []string{}, ExcessScopes: []string{},
+		}
 		status.connected(token, active, now)
 		status.State = StateNotConfigured
 		statuses = append(statuses, status)

@@ -40,6 +40,7 @@ func (c *Commands) ImportToken(ctx context.Context, caller Caller, row OperatorO
 		return nil, err
 	}
 	c.revocationRequested(appended)
+	c.grantChanged(row.ForgeType)
 	return appended, nil
 }
 

@@ -115,6 +115,9 @@ func (p policy) admit(state *projections.State, now time.Time, who candidate) (a
 		}
 		in.fact = events.OperatorClaimed{Account: who.account}
 	case operator.Knows(who.account):
+		if renamed, ok := renamedOperator(operator, who.account); ok {
+			in.fact = renamed
+		}
 	case isLinking:
 		in.fact = events.AccountLinked{Account: who.account}
 	default:

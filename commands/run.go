@@ -16,8 +16,8 @@ const (
 
 // Run does what nobody waits for, until ctx ends: it extends sessions in use, ends those whose time is over and those that
 // an allow-list let in that is no longer set, refreshes tokens before they expire, tells forges of pending revocations (when one
-// was requested, and when the next attempt at one is due), and once an hour and at the end writes how many denials were not
-// recorded singly. Any number of
+// was requested, and when the next attempt at one is due), asks forges what they say about tokens (about one that has come, and
+// once a day about all), and once an hour and at the end writes how many denials were not recorded singly. Any number of
 // processes may run it on one database. What fails is logged and tried again; the error is always nil.
 func (c *Commands) Run(ctx context.Context) error {
 	var group sync.WaitGroup
@@ -39,14 +39,15 @@ func (c *Commands) Run(ctx context.Context) error {
 	})
 	group.Go(func() { c.settleDoubts(ctx) })
 	group.Go(func() { c.keepSettling(ctx) })
+	group.Go(func() { c.watchGrants(ctx) })
 	group.Go(func() {
-		every(ctx, expireEvery, nil, func() {
+		every(ctx, expireEvery, func() {
 			c.try(ctx, "expire sessions", c.expireSessions(ctx))
 			c.try(ctx, "end sessions of unknown accounts", c.endStrangers(ctx))
 		})
 	})
 	group.Go(func() {
-		every(ctx, summariseEvery, nil, func() { c.try(ctx, "summarise denials", c.summariseDenials(ctx)) })
+		every(ctx, summariseEvery, func() { c.try(ctx, "summarise denials", c.summariseDenials(ctx)) })
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
 		c.try(ctx, "summarise denials", c.summariseDenials(ctx))
@@ -55,15 +56,14 @@ func (c *Commands) Run(ctx context.Context) error {
 	return nil
 }
 
-// every calls do now, in intervals, and when woken, until ctx ends.
-func every(ctx context.Context, interval time.Duration, wake <-chan struct{}, do func()) {
+// every calls do now and in intervals, until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		do()
 		select {
 		case <-ticker.C:
-		case <-wake:
 		case <-ctx.Done():
 		}
 	}

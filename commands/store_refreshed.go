@@ -45,6 +45,7 @@ func (c *Commands) storeRefreshed(
 			slog.String("forge_type", start.forgeType), slog.Any("error", err))
 		return err
 	case !r.superseded:
+		c.grantChanged(start.forgeType)
 		return nil
 	}
 	if info, _ := forge.Info(provider.Connection().Kind); info.Revocable && !r.same {

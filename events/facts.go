@@ -126,6 +126,36 @@ type (
 		DataKey   uuid.UUID `json:"data_key"`
 	}
 
+	// ScopesChanged says what the forge now says that the connection's token may do, where that is something else than was
+	// known. Stream token/F.
+	ScopesChanged struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+		Scopes    []string  `json:"scopes"`
+		// Missing are those that the connection asks for and does not have, Excess those that it has and does not ask for,
+		// as it was configured then.
+		Missing []string `json:"missing"`
+		Excess  []string `json:"excess"`
+	}
+
+	// AccountRenamed says that the forge calls an account otherwise than before; it is the same account. Stream token/F for
+	// the one that a connection's token acts for, operator for one that may sign in.
+	AccountRenamed struct {
+		Account
+
+		PreviousLogin string `json:"previous_login"`
+	}
+
+	// AccountChanged says that the forge now takes the connection's token for another account than the one that signed in.
+	// The token must no longer be used: only a sign-in helps. Stream token/F.
+	AccountChanged struct {
+		Account // that signed in
+
+		DataKey    uuid.UUID `json:"data_key"`
+		FoundID    string    `json:"found_id"`
+		FoundLogin string    `json:"found_login"`
+	}
+
 	// TokenRevocationRequested says that a token must no longer be used and is to be revoked at the forge. Stream
 	// token/F. If it was the connection's current token, the connection is no longer connected.
 	TokenRevocationRequested struct {
@@ -247,6 +277,9 @@ func (TokenRefreshStarted) fact() kind       { return kind{"TokenRefreshStarted"
 func (TokenRefreshed) fact() kind            { return kind{"TokenRefreshed", 1} }
 func (TokenRefreshFailed) fact() kind        { return kind{"TokenRefreshFailed", 1} }
 func (TokenRejected) fact() kind             { return kind{"TokenRejected", 1} }
+func (ScopesChanged) fact() kind             { return kind{"ScopesChanged", 1} }
+func (AccountRenamed) fact() kind            { return kind{"AccountRenamed", 1} }
+func (AccountChanged) fact() kind            { return kind{"AccountChanged", 1} }
 func (TokenRevocationRequested) fact() kind  { return kind{"TokenRevocationRequested", 1} }
 func (TokenRevocationAttempted) fact() kind  { return kind{"TokenRevocationAttempted", 1} }
 func (TokenRevocationsPostponed) fact() kind { return kind{"TokenRevocationsPostponed", 1} }

@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -111,6 +112,41 @@ func TestWhatIsNotRevokedIsShown(t *testing.T) {
 	}
 	if a := b.json().do(t, http.MethodDelete, "/forges/active", nil); strings.Contains(a.body, "revocation") {
 		t.Errorf("a change without a token tells of one: %s", a.body)
+	}
+}
+
+func TestWhatWasNotGrantedIsShown(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	for _, token := range d.forges["gitea"].Tokens() {
+		d.forges["gitea"].SetScope(token.Value.Reveal(), "read:user write:admin")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	running := make(chan error, 1)
+	go func() { running <- d.commands.Run(ctx) }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	patience, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	page := ""
+	for !strings.Contains(page, "<dt>Not granted</dt>") {
+		select {
+		case <-tick.C:
+			page = b.get(t, "/").body
+		case <-patience.Done():
+			t.Fatalf("the page does not say what was not granted:\n%s", page)
+		}
+	}
+	stop()
+	check(t, <-running)
+	withdraw := d.forges["gitea"].URL() + "/user/settings/applications"
+	for _, shown := range []string{
+		"<dt>Not granted</dt><dd><code>write:repository</code> <code>read:organization</code>",
+		"<dt>Beyond what is asked</dt><dd><code>write:admin</code>", `<a href="` + withdraw + `" rel="noreferrer">`,
+	} {
+		if !strings.Contains(page, shown) {
+			t.Errorf("the page lacks %s:\n%s", shown, page)
+		}
 	}
 }
 

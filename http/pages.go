@@ -49,14 +49,15 @@ type pages map[string]*template.Template
 
 func parsePages() pages {
 	functions := template.FuncMap{
-		"stylePath": func() string { return stylePath },
-		"iconPath":  func() string { return iconPath },
-		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"humanTime": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" },
-		"forgeName": func(name string, kind forge.Kind) string { return displayName(name, kind) },
-		"host":      hostOf,
-		"brief":     brief,
-		"initPath":  initPath,
+		"stylePath":  func() string { return stylePath },
+		"iconPath":   func() string { return iconPath },
+		"isoTime":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"humanTime":  func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" },
+		"forgeName":  func(name string, kind forge.Kind) string { return displayName(name, kind) },
+		"host":       hostOf,
+		"grantsPage": forge.GrantsPage,
+		"brief":      brief,
+		"initPath":   initPath,
 	}
 	parsed := pages{}
 	for _, name := range []string{"login", "leave", "home", "error"} {

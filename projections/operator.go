@@ -38,6 +38,10 @@ func applyOperator(operator *rows[bool, Operator], e events.Event) {
 		link(fact.Account)
 	case events.AccountLinked:
 		link(fact.Account)
+	case events.AccountRenamed:
+		if i := row.find(fact.Account); i >= 0 {
+			row.Accounts[i].AccountLogin = fact.AccountLogin
+		}
 	case events.AccountRemoved:
 		if i := row.find(fact.Account); i >= 0 {
 			row.Accounts = slices.Delete(row.Accounts, i, i+1)

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -50,6 +51,8 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 		}
 	case events.TokenRefreshStarted, events.TokenRefreshFailed, events.TokenRejected:
 		tokens.change(forgeType, func(t *Token) { applyRefresh(t, e) })
+	case events.ScopesChanged, events.AccountRenamed, events.AccountChanged:
+		tokens.change(forgeType, func(t *Token) { applyGrant(t, e.Fact, e.OccurredAt) })
 	case events.TokenRevocationRequested:
 		if tokens.live[forgeType].DataKey == fact.DataKey {
 			tokens.drop(forgeType)
@@ -112,6 +115,28 @@ func applyRefresh(t *Token, e events.Event) {
 		}
 	}
 }
+
+// applyGrant folds what the forge says about a token into its row. What is about a token that the connection has no more
+// changes nothing.
+func applyGrant(t *Token, fact events.Fact, at time.Time) {
+	switch fact := fact.(type) {
+	case events.ScopesChanged:
+		if t.DataKey == fact.DataKey {
+			t.Scopes = fact.Scopes
+		}
+	case events.AccountRenamed:
+		if t.Same(fact.Account) {
+			t.AccountLogin = fact.AccountLogin
+		}
+	case events.AccountChanged:
+		if t.DataKey == fact.DataKey && t.NeedsReauthSince == nil {
+			t.NeedsReauthSince, t.NeedsReauthReason = &at, ReasonAccountChanged
+		}
+	}
+}
+
+// ReasonAccountChanged is the reason of a row that needs a sign-in because its token acts for another account.
+const ReasonAccountChanged = "account_changed"
 
 // ReasonUnauthorized is the reason of a row that needs a sign-in because the forge refused its token in use.
 const ReasonUnauthorized = "unauthorized"

@@ -79,8 +79,14 @@ func (s *State) Apply(e events.Event) error {
 	switch e.Fact.(type) {
 	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected,
 		events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed, events.TokenRevoked,
-		events.ConnectionRebound:
+		events.ConnectionRebound, events.ScopesChanged, events.AccountChanged:
 		applyRevocation(&s.revocations, e)
+		return applyToken(&s.tokens, e)
+	case events.AccountRenamed:
+		if e.Stream == events.StreamOperator {
+			applyOperator(&s.operator, e)
+			return nil
+		}
 		return applyToken(&s.tokens, e)
 	case events.ForgeActivated, events.ForgeDeactivated:
 		applyActive(&s.active, e)

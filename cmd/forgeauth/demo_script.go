@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
@@ -121,7 +122,8 @@ func (s *story) script() []step {
 		{does: "reads /me", do: func(ctx context.Context) (string, error) { return s.readsMe(ctx, s.a) }},
 		{does: "lists the repositories", do: func(ctx context.Context) (string, error) { return s.listsRepositories(ctx, s.a) }},
 		{does: "links its account at forge B", writes: []string{"AccountLinked"}, more: true, do: s.signsInToB},
-		{does: "signs in to forge B (forgejo)", writes: signedIn, do: s.isSignedIn},
+		{does: "signs in to forge B (forgejo)", writes: signedIn, more: true, do: s.isSignedIn},
+		{does: "is told what B has granted", writes: []string{"ScopesChanged"}, do: s.learnsWhatBGranted},
 		{does: "holds a fresh cookie", do: s.holdsAFreshCookie},
 		{does: "reads /me, which has switched", do: func(ctx context.Context) (string, error) { return s.readsMe(ctx, s.b) }},
 		{does: "finds A's row still there", do: s.findsARowOfA},
@@ -181,6 +183,31 @@ func (s *story) claims(ctx context.Context) (string, error) {
 // isSignedIn looks at what a sign-in left in the browser. The sign-in was the step before, in the same transaction.
 func (s *story) isSignedIn(context.Context) (string, error) {
 	return "", expect("a session cookie", true, s.browser.sessionCookie() != nil)
+}
+
+// learnsWhatBGranted waits for the service to ask B about its token, in the background: the answer to a sign-in does not say
+// what it may do.
+func (s *story) learnsWhatBGranted(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		forges, err := s.service.Commands().Forges(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, at := range forges {
+			if at.ForgeType == s.b.connection.Name && at.Scopes != nil {
+				return strings.Join(at.Scopes, " "), expect("what B has granted", listed(s.b.connection.Scopes), listed(at.Scopes))
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", &unmetError{"what B has granted", "nothing"}
+		}
+	}
 }
 
 func (s *story) readsMe(ctx context.Context, at standIn) (string, error) {

@@ -133,13 +133,13 @@ func TestDemoUsesAnEmptyDatabaseAndLeavesItsHistoryThere(t *testing.T) {
 			if prepare != nil {
 				run(t, environ, prepare...).expect(t, exitOK, "", "")
 			}
-			run(t, environ, "demo", "--exit").expect(t, exitOK, "Everything held. The log has 18 events", "")
+			run(t, environ, "demo", "--exit").expect(t, exitOK, "Everything held. The log has 19 events", "")
 			assertNothingLeft(t, dir)
-			run(t, environ, "verify").expect(t, exitOK, "5 rows equal the fold of the log up to position 18", "")
+			run(t, environ, "verify").expect(t, exitOK, "5 rows equal the fold of the log up to position 19", "")
 
 			again := run(t, environ, "demo", "--exit")
-			again.expect(t, exitFailure, "", "the database that DATABASE_URL names is not empty: it holds a log with 18 events.")
-			if count := countRows(t, url, "events"); count != 18 {
+			again.expect(t, exitFailure, "", "the database that DATABASE_URL names is not empty: it holds a log with 19 events.")
+			if count := countRows(t, url, "events"); count != 19 {
 				t.Errorf("the demo that was refused left %d events", count)
 			}
 		})

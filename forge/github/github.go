@@ -50,6 +50,12 @@ func (p *provider) Exchange(ctx context.Context, r forge.ExchangeRequest) (forge
 	return unscoped(token), err
 }
 
+// Refresh implements [forge.Provider]; see Exchange.
+func (p *provider) Refresh(ctx context.Context, r forge.RefreshRequest) (forge.Token, error) {
+	token, err := p.Transport.Refresh(ctx, r)
+	return unscoped(token), err
+}
+
 func unscoped(token forge.Token) forge.Token {
 	if strings.HasPrefix(token.Access.Reveal(), "ghu_") {
 		token.Scopes = nil
