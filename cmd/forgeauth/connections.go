@@ -11,6 +11,7 @@ import (
 
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
+	"github.com/forgeauth/forgeauth/forge"
 )
 
 func (p *program) connectionsCommand() *cobra.Command {
@@ -80,6 +81,10 @@ func (p *program) listConnections(ctx context.Context, service *forgeauth.Servic
 		if item.NextRevocationAt != nil {
 			p.note("%s: %d former token(s) still to be revoked; the forge is told again at %s",
 				item.ForgeType, item.PendingRevocations, item.NextRevocationAt.UTC().Format(time.RFC3339))
+		}
+		if len(item.MissingScopes)+len(item.ExcessScopes) > 0 {
+			p.note("%s: asked for and not granted: %s; granted beyond that: %s; to change it, withdraw the grant at %s and sign in again",
+				item.ForgeType, listed(item.MissingScopes), listed(item.ExcessScopes), forge.GrantsPage(item.Kind, item.BaseURL))
 		}
 		if item.WithdrawAt != "" {
 			p.note("%s: the former token was not revoked at the forge: withdraw it at %s", item.ForgeType, item.WithdrawAt)
