@@ -138,6 +138,20 @@ func TestAnAnswerAboutSomethingElseIsNone(t *testing.T) {
 	}
 }
 
+// TestAHeadIsAHash: a status is set on it, and it gets into paths.
+func TestAHeadIsAHash(t *testing.T) {
+	t.Parallel()
+	hash := strings.Repeat("0a", 20)
+	for sha, want := range map[string]string{
+		`null`: "", `""`: "", `"` + hash + `"`: hash, `"../` + hash + `"`: "", `"main"`: "", `"` + strings.ToUpper(hash) + `"`: "",
+	} {
+		port := at(t, map[string]string{"GET /projects/7/merge_requests/1": `{"iid":1,"state":"opened","sha":` + sha + `}`}, nil)
+		if got, err := port.Change(t.Context(), forge.RepositoryRef{ID: "7"}, 1); err != nil || got.Head != want {
+			t.Errorf("%s: %q, %v", sha, got.Head, err)
+		}
+	}
+}
+
 func TestWhatIsPendingMayBeSetPendingAgain(t *testing.T) {
 	t.Parallel()
 	d := sit(t, project())
