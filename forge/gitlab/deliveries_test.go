@@ -59,6 +59,7 @@ func TestASignatureIsThatOfIDTimeAndBody(t *testing.T) {
 	}{
 		"the signing token":        {delivered(nil), deliveredBody, []string{signing}, true},
 		"beside another":           {delivered(nil), deliveredBody, []string{other, signing, token}, true},
+		"before another":           {delivered(nil), deliveredBody, []string{signing, other}, true},
 		"the second of signatures": {delivered(map[string]string{"webhook-signature": "v1,AAAA v1a,BBBB " + signature}), deliveredBody, []string{signing}, true},
 		"another signing token":    {delivered(nil), deliveredBody, []string{other}, false},
 		"no secret":                {delivered(nil), deliveredBody, nil, false},
