@@ -21,7 +21,8 @@ const labProject = "/projects/group%2Fsub%2Fproject"
 func openLab(t *testing.T, scopes ...string) *lab {
 	t.Helper()
 	f := start(t, forgetest.Config{Dialect: forgetest.GitLab, Users: []forgetest.User{{ID: 2, Login: "alice", Repositories: []forgetest.Repository{
-		{ID: 7, Owner: "group/sub", Name: "project"}, {ID: 8, Owner: "group", Name: "old", Archived: true},
+		{ID: 7, Owner: "group/sub", Name: "project"},
+		{ID: 8, Owner: "group", Name: "old", Archived: true},
 		{ID: 9, Owner: "group", Name: "theirs", ReadOnly: true},
 	}}}})
 	app := application(f, client)

@@ -11,7 +11,7 @@ import (
 	"github.com/forgeauth/forgeauth/secret"
 )
 
-// The signature of the delivery below, computed with openssl.
+// The signature of the delivery below, computed with openssl; so are those of one without an id, and without a time.
 const (
 	deliveredID   = "f5e5f430-f57b-4e6e-9fac-d9128cd7232f"
 	deliveredAt   = "1795651200"
@@ -61,14 +61,15 @@ func TestASignatureIsThatOfIDTimeAndBody(t *testing.T) {
 		"beside another":           {delivered(nil), deliveredBody, []string{other, signing, token}, true},
 		"before another":           {delivered(nil), deliveredBody, []string{signing, other}, true},
 		"the second of signatures": {delivered(map[string]string{"webhook-signature": "v1,AAAA v1a,BBBB " + signature}), deliveredBody, []string{signing}, true},
+		"the first of signatures":  {delivered(map[string]string{"webhook-signature": signature + " v1,AAAA v1a,BBBB"}), deliveredBody, []string{signing}, true},
 		"another signing token":    {delivered(nil), deliveredBody, []string{other}, false},
 		"no secret":                {delivered(nil), deliveredBody, nil, false},
 		"an empty secret":          {delivered(nil), deliveredBody, []string{""}, false},
 		"another body":             {delivered(nil), deliveredBody + " ", []string{signing}, false},
 		"another id":               {delivered(map[string]string{"webhook-id": "x"}), deliveredBody, []string{signing}, false},
 		"another time":             {delivered(map[string]string{"webhook-timestamp": "1795651201"}), deliveredBody, []string{signing}, false},
-		"no id":                    {delivered(map[string]string{"webhook-id": ""}), deliveredBody, []string{signing}, false},
-		"no time":                  {delivered(map[string]string{"webhook-timestamp": ""}), deliveredBody, []string{signing}, false},
+		"no id":                    {delivered(map[string]string{"webhook-id": "", "webhook-signature": "v1,eZzJ8GPfJCQGCbkKebwswhVVPGLKiTUp/WJ55/Vo2Sc="}), deliveredBody, []string{signing}, false},
+		"no time":                  {delivered(map[string]string{"webhook-timestamp": "", "webhook-signature": "v1,9dso6hO9bzzKLMmjC6gwehVZB7/CVpvdmbXo6E+7bUM="}), deliveredBody, []string{signing}, false},
 		"no signature":             {delivered(map[string]string{"webhook-signature": ""}), deliveredBody, []string{signing}, false},
 		"another version":          {delivered(map[string]string{"webhook-signature": "v2" + signature[2:]}), deliveredBody, []string{signing}, false},
 		"without a version":        {delivered(map[string]string{"webhook-signature": signature[3:]}), deliveredBody, []string{signing}, false},

@@ -21,7 +21,9 @@ func TestRefusal(t *testing.T) {
 		want   error
 	}{
 		"a limit of the whole API": {
-			429, map[string]string{"Retry-After": "60", "RateLimit-Reset": "1795694500"}, "Retry later\n",
+			429,
+			map[string]string{"Retry-After": "60", "RateLimit-Reset": "1795694500"},
+			"Retry later\n",
 			&forge.RateLimitedError{Until: now.Add(time.Minute)},
 		},
 		"a limit that names a time alone": {
