@@ -48,6 +48,12 @@ func (s *Service) AdapterFor(ctx context.Context, forgeType string) (ForgePort, 
 	return s.commands.AdapterFor(ctx, forgeType)
 }
 
+// HookVerifier checks the deliveries of a connection's webhooks. It needs no token: deliveries come in whatever is active, and also
+// after the connection was disconnected. It returns [commands.ErrUnknownConnection].
+func (s *Service) HookVerifier(forgeType string) (forge.HookVerifier, error) {
+	return s.commands.HookVerifier(forgeType)
+}
+
 // GetActiveForge returns the active forge and since when it is, or [ErrNoActiveForge].
 func (s *Service) GetActiveForge(ctx context.Context) (projections.ActiveForge, error) {
 	return s.reader.Active(ctx)

@@ -1,12 +1,14 @@
 package forgeauth_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/forgeauth/forgeauth"
+	"github.com/forgeauth/forgeauth/commands"
 )
 
 // Whatever a program calls itself, the log takes it, as one line that can be read.
@@ -31,5 +33,17 @@ func TestWhoActsIsWrittenDownInAFormThatCanBeRead(t *testing.T) {
 	want := []string{"mirror-bot", "program", "program", "twolines", "bot", long[:2*255], "program", "program"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Deliveries come in whatever is active, and before and after anybody is signed in.
+func TestAVerifierNeedsNoToken(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, "gitea").open(t)
+	if verifier, err := s.HookVerifier("gitea"); err != nil || verifier == nil {
+		t.Errorf("%v, %v", verifier, err)
+	}
+	if verifier, err := s.HookVerifier("forgejo"); !errors.Is(err, commands.ErrUnknownConnection) || verifier != nil {
+		t.Errorf("%v, %v", verifier, err)
 	}
 }

@@ -98,6 +98,15 @@ func (c *Commands) AdapterFor(ctx context.Context, forgeType string) (forge.Port
 	return c.adapter(ctx, token)
 }
 
+// HookVerifier checks the deliveries of a connection's webhooks. It fails with [ErrUnknownConnection].
+func (c *Commands) HookVerifier(forgeType string) (forge.HookVerifier, error) {
+	provider, err := c.provider(forgeType)
+	if err != nil {
+		return nil, err
+	}
+	return provider.HookVerifier(), nil
+}
+
 func (c *Commands) adapter(ctx context.Context, current projections.TokenInUse) (forge.Port, error) {
 	if _, err := c.destination(current.ForgeType, current.BaseURL); err != nil {
 		return nil, err
