@@ -219,6 +219,11 @@ func TestAChangeWhoseForkWasDeleted(t *testing.T) {
 		"base":{"label":"main","ref":"main","sha":"` + head + `","repo_id":1,"repo":{"id":1,"full_name":"alice/one"}},
 		"head":{"label":"topic","ref":"refs/pull/3/head","sha":"` + head + `","repo_id":-1,"repo":null},
 		"created_at":"2026-11-23T12:00:00Z","updated_at":"2026-11-23T13:00:00+01:00"}`
+	// An instance can have other words for a draft.
+	other := canned(t, map[string]string{"GET /pulls/3": strings.ReplaceAll(answer, `"Topic"`, `"WIP: Topic"`)})
+	if got, err := other.Change(t.Context(), named, 3); err != nil || got.Title != "WIP: Topic" || got.Draft {
+		t.Errorf("%+v, %v", got, err)
+	}
 	port := canned(t, map[string]string{"GET /pulls/3": answer, "GET /pulls/4": answer, "GET /pulls/5": strings.ReplaceAll(strings.ReplaceAll(answer, `"number":3`, `"number":5`), head, "")})
 	got, err := port.Change(t.Context(), named, 3)
 	if err != nil {
