@@ -5,7 +5,7 @@
 //
 //	Connection   one configured forge. CanonicalBaseURL, CheckScopes, ParseKind, ValidName and Connection.Validate check
 //	             what configuration says; each fault is a *SettingError with its remedy
-//	Provider     a forge without a token: AuthorizeURL, Exchange and Refresh
+//	Provider     a forge without a token: AuthorizeURL, Exchange and Refresh, and StartDevice and PollDevice (RFC 8628)
 //	Port         a forge with one operator's token: what Provider cannot do without one
 //	Keeper       holds a port's token, and is told when the forge refuses it
 //	HookVerifier checks the deliveries of webhooks, without a token and without the network
@@ -30,8 +30,8 @@
 //
 // # How often
 //
-// Exchange, Refresh and Revoke send one request and never a second. They use a connection of their own, dialled for that request:
-// on a kept connection, which the forge may be closing at that moment, a single-use code would be lost without having
+// Exchange, Refresh, StartDevice, PollDevice and Revoke send one request and never a second. They use a connection of their
+// own, dialled for that request: on a kept connection, which the forge may be closing at that moment, a single-use code would be lost without having
 // been used, and repeating it is not an option. net/http repeats a request by itself only if no byte of it was written,
 // or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are made once, too,
 // and retrying is the caller's to decide; but a GET on a kept connection that turns out to be closed is sent again by

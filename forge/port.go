@@ -26,6 +26,7 @@ type Provider interface {
 	// token; *[ExchangeError] when it refuses the client or the request, *[RateLimitedError], and [ErrUnavailable], none of
 	// which say anything about the token; and [ErrNotSent] when it is certain that the forge has not heard of it.
 	Refresh(context.Context, RefreshRequest) (Token, error)
+	DeviceProvider
 	// Bind returns the port of one operator's token. It does no I/O. The keeper is asked for the token before each request.
 	Bind(Binding, Keeper) Port
 	// HookVerifier checks the deliveries of this forge's webhooks.

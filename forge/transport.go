@@ -51,6 +51,10 @@ type Options struct {
 type Dialect struct {
 	// AuthorizePath and TokenPath are below the web root.
 	AuthorizePath, TokenPath string
+	// DevicePath is where a device authorization is asked for (RFC 8628 §3.1), below the web root; empty where the kind has
+	// none. DeviceSecret says that the client authenticates with its secret there and when it polls.
+	DevicePath   string
+	DeviceSecret bool
 	// Accept is sent with API requests, "application/json" if empty.
 	Accept string
 	// Exists reports whether an answer 400 or 422 says that what was to be made is there already; nil never says so. It may

@@ -59,7 +59,7 @@ type payload interface {
 		giteaUserInfo | giteaIntrospection | giteaVersion | giteaSettings | []giteaNotification |
 		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty |
 		gitlabProject | gitlabProblem | gitlabFaults | gitlabReasons | gitlabIssue | gitlabNote | gitlabCommands |
-		gitlabMergeRequest | gitlabStatus | gitlabDelivered | []map[string]json.RawMessage
+		gitlabMergeRequest | gitlabStatus | gitlabDelivered | []map[string]json.RawMessage | gitlabDevice
 }
 
 // writeJSON writes one JSON value and a line break, as Go's forges and most others do.

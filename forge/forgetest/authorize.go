@@ -65,8 +65,7 @@ func (f *Forge) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		back := r.URL
 		query.Del("prompt")
 		back.RawQuery = query.Encode()
-		http.SetCookie(w, f.cookie(returnCookie, url.QueryEscape(back.RequestURI())))
-		f.redirect(w, f.local(f.traits.loginPath))
+		f.sendToLoginPage(w, back.RequestURI())
 		return
 	}
 	f.mu.Lock()
@@ -268,15 +267,27 @@ func (f *Forge) serveLogout(w http.ResponseWriter, r *http.Request) {
 	f.redirect(w, f.local("/"))
 }
 
-// destination returns where a login leads, which is an authorization request of this forge or its front page and
-// never an address that somebody put into the cookie, and the name of the application that asked.
+// sendToLoginPage has a browser log in first and then go on to a page of this forge.
+func (f *Forge) sendToLoginPage(w http.ResponseWriter, to string) {
+	http.SetCookie(w, f.cookie(returnCookie, url.QueryEscape(to)))
+	f.redirect(w, f.local(f.traits.loginPath))
+}
+
+// destination returns where a login leads, which is an authorization request of this forge, its page for device codes or its
+// front page and never an address that somebody put into the cookie, and the name of the application that asked.
 func (f *Forge) destination(r *http.Request) (target, client string) {
 	cookie, err := r.Cookie(returnCookie)
 	if err != nil {
 		return "/", ""
 	}
 	value, err := url.QueryUnescape(cookie.Value)
-	if err != nil || !strings.HasPrefix(value, f.traits.authorizePath+"?") {
+	if err != nil {
+		return "/", ""
+	}
+	if enter, _ := f.devicePages(); enter != "" && (value == enter || strings.HasPrefix(value, enter+"?")) {
+		return value, ""
+	}
+	if !strings.HasPrefix(value, f.traits.authorizePath+"?") {
 		return "/", ""
 	}
 	parsed, err := url.Parse(value)

@@ -82,6 +82,9 @@ type Config struct {
 	AccessTokenTTL, RefreshTokenTTL time.Duration
 	// CodeTTL overrides the ten minutes that an authorization code lives.
 	CodeTTL time.Duration
+	// DeviceInterval and DeviceTTL override how many seconds a device has to wait between polls and how long its code
+	// lives, where positive.
+	DeviceInterval, DeviceTTL time.Duration
 	// Logger receives one debug line per request: method, path, status; never a query, header or body. Nil discards.
 	Logger *slog.Logger
 	// AutoConsent answers every authorization request at once as the first user, without pages.
@@ -110,6 +113,8 @@ type Client struct {
 	RedirectURIs []string
 	// Name is shown at consent; empty means the ID.
 	Name string
+	// DeviceFlow enables the device flow at GitHub, where it has to be; GitLab offers it to every application.
+	DeviceFlow bool
 }
 
 // User is an account at the forge.

@@ -87,6 +87,11 @@ const (
 	missingChallenge
 	badScope
 	deniedByUser
+	deviceUndecided
+	polledTooSoon
+	expiredDeviceCode
+	badDeviceCode
+	deviceFlowOff
 )
 
 // refusal is a reason with what its wording needs.

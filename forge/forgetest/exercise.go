@@ -34,6 +34,7 @@ func Exercise(t *testing.T, config Config, newProvider NewProvider) {
 		"SignIn":       exerciseSignIn,
 		"Exchange":     exerciseExchange,
 		"Refresh":      exerciseRefresh,
+		"Device":       exerciseDevice,
 		"Account":      exerciseAccount,
 		"Grant":        exerciseGrant,
 		"Repositories": exerciseRepositories,

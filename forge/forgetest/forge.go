@@ -206,6 +206,7 @@ func (f *Forge) routes() {
 	if t.railsRoutes {
 		f.mux.HandleFunc(t.tokenPath, http.NotFound)
 	}
+	f.deviceRoutes()
 	f.dialect.routes(f.mux)
 }
 

@@ -165,7 +165,7 @@ func (g *github) answer(w http.ResponseWriter, r *http.Request, values [][2]stri
 	}
 	fields := make(map[string]json.RawMessage, len(values))
 	for _, value := range values {
-		if strings.HasSuffix(value[0], "expires_in") {
+		if strings.HasSuffix(value[0], "expires_in") || value[0] == "interval" {
 			fields[value[0]] = json.RawMessage(value[1])
 			continue
 		}

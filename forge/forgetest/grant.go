@@ -73,6 +73,10 @@ func bodyValues(r *http.Request) url.Values {
 // serveToken is the token endpoint: one grant or one refresh, in one transaction.
 func (f *Forge) serveToken(w http.ResponseWriter, r *http.Request) {
 	g := f.readGrant(r)
+	if dialect, ok := f.dialect.(deviceDialect); ok && g.grantType == deviceGrantType {
+		f.servePoll(w, r, dialect)
+		return
+	}
 	f.mu.Lock()
 	p, why := f.grant(r, g)
 	f.mu.Unlock()

@@ -22,6 +22,7 @@ type ledger struct {
 	consents     map[consentKey]*consent
 	sessions     map[string]int64
 	pending      map[string]*authorization
+	devices      []*device
 	issued       []Issue
 	serial       int64
 }
@@ -77,6 +78,7 @@ const (
 	RefreshTokenIssue  IssueKind = "refresh token"
 	IDTokenIssue       IssueKind = "id token"
 	ClientSecretIssue  IssueKind = "client secret"
+	DeviceCodeIssue    IssueKind = "device code"
 	SessionIssue       IssueKind = "forge session"
 	WebhookSecretIssue IssueKind = "webhook secret"
 )

@@ -83,7 +83,7 @@ func (f *Forge) serveHome(w http.ResponseWriter, r *http.Request) {
 }
 
 // render writes a page that holds no script and loads nothing but the style sheet.
-func render[P loginPage | consentPage | errorPage | homePage](w http.ResponseWriter, status int, name string, page P) {
+func render[P loginPage | consentPage | errorPage | homePage | devicePage](w http.ResponseWriter, status int, name string, page P) {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Cache-Control", "no-store")

@@ -15,10 +15,12 @@ import (
 type Endpoint string
 
 // The endpoints. A token request goes to [RefreshEndpoint] if it says
-// grant_type=refresh_token and to [TokenEndpoint] otherwise. [AnyEndpoint] stands for all of them.
+// grant_type=refresh_token, to [PollEndpoint] if it is the device grant and to [TokenEndpoint] otherwise. [AnyEndpoint] stands for all of them.
 const (
 	AuthorizeEndpoint     Endpoint = "authorize"
 	TokenEndpoint         Endpoint = "token"
+	DeviceEndpoint        Endpoint = "device"
+	PollEndpoint          Endpoint = "poll"
 	RefreshEndpoint       Endpoint = "refresh"
 	RevokeEndpoint        Endpoint = "revoke"
 	UserEndpoint          Endpoint = "user"
@@ -44,10 +46,17 @@ func (f *Forge) endpoint(r *http.Request) Endpoint {
 	case path == f.traits.authorizePath:
 		return AuthorizeEndpoint
 	case path == f.traits.tokenPath:
-		if bodyValues(r).Get("grant_type") == "refresh_token" {
+		switch bodyValues(r).Get("grant_type") {
+		case "refresh_token":
 			return RefreshEndpoint
+		case deviceGrantType:
+			return PollEndpoint
 		}
 		return TokenEndpoint
+	case f.isDevicePath(path):
+		return DeviceEndpoint
+	case f.isDevicePage(path):
+		return PageEndpoint
 	case path == "/oauth/revoke", r.Method == http.MethodDelete && strings.Contains(path, "/applications/"):
 		return RevokeEndpoint
 	case path == "/login/oauth/introspect", path == "/oauth/token/info", strings.Contains(path, "/applications/"):

@@ -30,6 +30,7 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 	transport, err := forge.NewTransport(c, forge.Dialect{
 		AuthorizePath: "/login/oauth/authorize",
 		TokenPath:     "/login/oauth/access_token",
+		DevicePath:    "/login/device/code", // docs.github.com: Authorizing OAuth apps, Device flow; it takes no secret
 		Accept:        "application/vnd.github+json",
 		SpentRefresh:  []string{"bad_refresh_token"},
 		Reason:        reason,

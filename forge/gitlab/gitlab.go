@@ -34,8 +34,12 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 	transport, err := forge.NewTransport(c, forge.Dialect{
 		AuthorizePath: "/oauth/authorize",
 		TokenPath:     "/oauth/token",
-		Reason:        reason,
-		Refusal:       refusal,
+		// docs.gitlab.com: OAuth 2.0 identity provider API, Device authorization grant flow. Its example is of an
+		// application that is not confidential; one that is authenticates at both endpoints.
+		DevicePath:   "/oauth/authorize_device",
+		DeviceSecret: true,
+		Reason:       reason,
+		Refusal:      refusal,
 	}, o)
 	if err != nil {
 		return nil, fmt.Errorf("gitlab: connection %s: %w", c.Name, err)
