@@ -193,13 +193,9 @@ func forgeFailure(code string, err error) *LoginError {
 func (c *Commands) enter(
 	ctx context.Context, a attempt, provider forge.Provider, token forge.Token, req CompleteLogin,
 ) (completed LoginCompleted, keepToken bool, err error) {
-	account, err := profile(ctx, provider, token)
+	granted, err := c.identify(ctx, provider, token, grantAuthorizationCode)
 	if err != nil {
 		return LoginCompleted{}, false, err
-	}
-	granted, err := c.seal(provider.Connection(), account, token, grantAuthorizationCode)
-	if err != nil {
-		return LoginCompleted{}, false, &LoginError{Code: CodeInternal, Err: err}
 	}
 	cookie, err := c.random(sessionSecretBytes)
 	if err != nil {
@@ -220,20 +216,13 @@ func (c *Commands) enter(
 	caller := SessionCaller(l.session)
 	caller.Correlation = req.Correlation
 	caller = c.identified(caller)
-	appended, err := c.appendLogin(ctx, caller, l)
-	denied, isDenied := errors.AsType[*deniedError](err)
-	switch {
-	case isDenied:
-		c.denyLogin(ctx, caller.Correlation, req.Session, events.LoginDenied{Account: l.who.account, Reason: denied.reason})
-		return LoginCompleted{}, denied.keepToken, &LoginError{
-			Code: denied.code(), Account: l.who.account.ForgeType + ":" + l.who.account.AccountID, Err: err,
-		}
-	case err != nil:
-		return LoginCompleted{}, errors.Is(err, events.ErrCommitUnknown), &LoginError{Code: CodeInternal, Err: err}
+	denier := Caller{Actor: actorAnonymous, Correlation: caller.Correlation}
+	if req.Session != nil {
+		denier.Actor = SessionCaller(req.Session.ID).Actor
 	}
-	c.revocationRequested(appended)
-	if token.Scopes == nil {
-		c.grantChanged(granted.fact.ForgeType) // which may know them
+	appended, keepToken, err := c.decideLogin(ctx, caller, denier, l)
+	if err != nil {
+		return LoginCompleted{}, keepToken, err
 	}
 	if !replaced(appended, l.who.presented) {
 		carried = nil // that session had ended before, and what it had begun with it
@@ -248,19 +237,25 @@ func (c *Commands) enter(
 	}, true, nil
 }
 
-var errNoAccountID = errors.New("the forge names no account id")
-
-// profile asks whose token it is.
-func profile(ctx context.Context, provider forge.Provider, token forge.Token) (forge.Account, error) {
-	account, err := bindFresh(provider, token).Account(ctx)
-	if err != nil {
-		return forge.Account{}, forgeFailure(CodeProfileFailed, err)
+// decideLogin takes the decision and records, on behalf of denier, if it was to turn somebody away. keepToken says that the
+// token must not be revoked: it is stored, or may be.
+func (c *Commands) decideLogin(ctx context.Context, caller, denier Caller, l *login) (appended []events.Event, keepToken bool, err error) {
+	appended, err = c.appendLogin(ctx, caller, l)
+	denied, isDenied := errors.AsType[*deniedError](err)
+	switch {
+	case isDenied:
+		c.denyLogin(ctx, denier, events.LoginDenied{Account: l.who.account, Reason: denied.reason})
+		return nil, denied.keepToken, &LoginError{
+			Code: denied.code(), Account: l.who.account.ForgeType + ":" + l.who.account.AccountID, Err: err,
+		}
+	case err != nil:
+		return nil, errors.Is(err, events.ErrCommitUnknown), &LoginError{Code: CodeInternal, Err: err}
 	}
-	if account.ID == "" || !forge.IsClean(account.ID) {
-		return forge.Account{}, &LoginError{Code: CodeProfileFailed, Err: errNoAccountID}
+	c.revocationRequested(appended)
+	if l.token.fact.Scopes == nil {
+		c.grantChanged(l.token.fact.ForgeType) // its forge may know them
 	}
-	account.Login = forge.CleanString(account.Login)
-	return account, nil
+	return appended, true, nil
 }
 
 // bindFresh is the port of a token that is not stored.
@@ -283,11 +278,12 @@ func (c *Commands) revokeUnstored(ctx context.Context, provider forge.Provider, 
 
 // login is a prepared sign-in: everything that the decision is about.
 type login struct {
-	policy  policy
-	who     candidate
-	token   issue
+	policy policy
+	who    candidate
+	token  issue
+	// session is the one to begin, and hash that of its secret; none at a sign-in on the host.
 	session uuid.UUID
-	hash    []byte // of the session's secret
+	hash    []byte
 }
 
 func (c *Commands) appendLogin(ctx context.Context, caller Caller, l *login) ([]events.Event, error) {
@@ -295,8 +291,10 @@ func (c *Commands) appendLogin(ctx context.Context, caller Caller, l *login) ([]
 		Streams: []events.Stream{
 			events.StreamOperator, events.TokenStream(l.token.fact.ForgeType), events.StreamActiveForge,
 		},
-		Fresh:  []events.Stream{events.SessionStream(l.session)},
 		Decide: l.decide,
+	}
+	if l.session != uuid.Nil {
+		d.Fresh = []events.Stream{events.SessionStream(l.session)}
 	}
 	for _, id := range []uuid.UUID{l.who.presented, l.who.link} {
 		if id != uuid.Nil {
@@ -334,9 +332,11 @@ func (l *login) decide(state *projections.State, now time.Time) (events.Outcome,
 			Stream: events.SessionStream(l.who.presented), Fact: events.SessionEnded{Reason: endedReplaced},
 		})
 	}
-	out.Drafts = append(out.Drafts, events.Draft{
-		Stream: events.SessionStream(l.session), Fact: admitted.session(now), Sealed: l.hash,
-	})
+	if l.session != uuid.Nil {
+		out.Drafts = append(out.Drafts, events.Draft{
+			Stream: events.SessionStream(l.session), Fact: admitted.session(now), Sealed: l.hash,
+		})
+	}
 	if admitted.spent != nil {
 		out.Effects = append(out.Effects, spendCode{admitted.spent.purpose, admitted.spent.hash})
 	}

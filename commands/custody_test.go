@@ -73,7 +73,7 @@ func TestManyDenialsAreSummarised(t *testing.T) {
 	req := d.login("github", "bob", nil, "")
 	singles := func() int { return d.count(`SELECT count(*) FROM events WHERE type = 'LoginDenied'`) }
 	for n := range denialsPerHour + 7 {
-		d.denyLogin(t.Context(), d.newID(), nil, events.LoginDenied{Reason: fmt.Sprint(n)})
+		d.denyLogin(t.Context(), d.identified(Caller{}), events.LoginDenied{Reason: fmt.Sprint(n)})
 		d.clock.advance(time.Second)
 	}
 	if n := singles(); n != denialsPerHour {

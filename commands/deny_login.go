@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/projections"
 )
@@ -68,13 +66,9 @@ func (d *denials) putBack(summary events.LoginsDenied) {
 }
 
 // denyLogin records that somebody was turned away, best effort: the answer is 403 whether or not it can be recorded.
-func (c *Commands) denyLogin(ctx context.Context, correlation uuid.UUID, session *projections.Session, fact events.LoginDenied) {
+func (c *Commands) denyLogin(ctx context.Context, caller Caller, fact events.LoginDenied) {
 	if !c.denials.admit(c.now()) {
 		return
-	}
-	caller := Caller{Actor: actorAnonymous, Correlation: correlation}
-	if session != nil {
-		caller.Actor = SessionCaller(session.ID).Actor
 	}
 	if _, err := c.append(ctx, caller, recordDenial(fact)); err != nil {
 		c.logger.WarnContext(ctx, "could not record a denied sign-in",

@@ -120,7 +120,7 @@ func deploy(t *testing.T, edit ...func(*Config)) *deployment {
 		d.forges[name] = forgetest.Start(t, forgetest.Config{
 			Dialect: dialect, Now: d.clock.Now, RequirePKCE: true,
 			Clients: []forgetest.Client{{
-				ID: "client", Secret: "the secret of " + name[:3], RedirectURIs: []string{publicURL + "/oauth/" + name + "/callback"},
+				ID: "client", Secret: "the secret of " + name[:3], DeviceFlow: true, RedirectURIs: []string{publicURL + "/oauth/" + name + "/callback"},
 			}},
 			Users: []forgetest.User{
 				{ID: 1, Login: "alice", Repositories: forgetest.Repositories(1, 3)}, {ID: 2, Login: "bob"}, {ID: 3, Login: "carol"},

@@ -33,6 +33,18 @@
 // An account of a connection with _LOGIN=false is never a way in: it is not linked, and the session that a live session
 // gets for connecting it is again one of the account before, with the same end.
 //
+// # Signing in on the host
+//
+//	StartDeviceLogin ── user code ──▶ person ──▶ forge ◀── polls ── CompleteDeviceLogin
+//	StartBrowserLogin ── address ──▶ person ──▶ forge ── address ──▶ CompleteBrowserLogin
+//	                                                                  profile, question (no transaction)
+//	                                                                  one decision: policy, TokenIssued, ForgeActivated
+//
+// Whoever has the database and the encryption key is the operator's own administrator. So a sign-in made there needs no setup
+// code, begins no session, and may let an unknown account in, after asking ([HostLogin]); an allow-list decides all the same, and a
+// connection with _LOGIN=false is connected and is no way in. A code that was granted is used up: from then on the sign-in is
+// carried through, or the token is revoked, whatever becomes of the caller.
+//
 // # The life of a token
 //
 //	        ┌── TokenRefreshed: another token, the data key of this one shredded

@@ -13,6 +13,7 @@ import (
 // How a token was had.
 const (
 	grantAuthorizationCode = "authorization_code"
+	grantDeviceCode        = "device_code"
 	grantImported          = "imported"
 )
 

@@ -41,6 +41,7 @@ const (
 	deniedLoginOff     = "login_disabled"
 	deniedSetupCode    = "setup_code_wrong"
 	deniedRecoveryCode = "recovery_code_wrong"
+	deniedNotConfirmed = "not_confirmed" // by the person at the command line who was asked
 )
 
 // deniedError is the refusal of a sign-in.
@@ -69,6 +70,9 @@ type candidate struct {
 	// code is the code that was entered when the attempt started, and codes those that are valid now.
 	code  *boundCode
 	codes []issuedCode
+	// host says that the sign-in was made where the database and the encryption key are: whoever has those needs no code.
+	// vouched says that this person let an unknown account in, declined that they were asked and did not.
+	host, vouched, declined bool
 }
 
 // admission is how somebody is let in.
@@ -86,22 +90,26 @@ type admission struct {
 //
 //   - A connection with _LOGIN=false is connected by a live session that started the attempt. Its account is not
 //     linked, because that would make it a way in, and the new session goes on being that of the account before, to
-//     the same end.
+//     the same end. So does whoever is on the host, without a session.
 //   - With an allow-list, the accounts on it and no others. The first of them claims the deployment, so that it does
 //     not lie open should the list be unset; the others are not linked, since it is the list that lets them in.
-//   - While unclaimed, whoever entered the setup code when the attempt started.
+//   - While unclaimed, whoever entered the setup code when the attempt started, and whoever is on the host.
 //   - An account that is known.
-//   - An account that a live session wants to link.
+//   - An account that a live session wants to link, or that somebody on the host vouches for.
 //   - Whoever entered the recovery code when the attempt started.
 func (p policy) admit(state *projections.State, now time.Time, who candidate) (admission, *deniedError) {
 	in := admission{holder: who.account}
 	linking, isLinking := p.linking(state, now, who)
 	switch operator := state.Operator(); {
+	case who.declined:
+		return admission{}, &deniedError{reason: deniedNotConfirmed}
 	case !p.connections[who.account.ForgeType].Login:
-		if !isLinking {
+		switch {
+		case isLinking:
+			in.holder, in.until = linking.Account, &linking.ExpiresAt
+		case !who.host:
 			return admission{}, &deniedError{reason: deniedLoginOff}
 		}
-		in.holder, in.until = linking.Account, &linking.ExpiresAt
 	case p.allowList:
 		if !p.lists(who.account) {
 			return admission{}, &deniedError{reason: deniedNotListed}
@@ -110,7 +118,7 @@ func (p policy) admit(state *projections.State, now time.Time, who candidate) (a
 			in.fact = events.OperatorClaimed{Account: who.account}
 		}
 	case !operator.Claimed():
-		if in.spent = who.entered(purposeSetup, now); in.spent == nil {
+		if in.spent = who.entered(purposeSetup, now); in.spent == nil && !who.host {
 			return admission{}, &deniedError{reason: deniedSetupCode}
 		}
 		in.fact = events.OperatorClaimed{Account: who.account}
@@ -118,7 +126,7 @@ func (p policy) admit(state *projections.State, now time.Time, who candidate) (a
 		if renamed, ok := renamedOperator(operator, who.account); ok {
 			in.fact = renamed
 		}
-	case isLinking:
+	case isLinking, who.vouched:
 		in.fact = events.AccountLinked{Account: who.account}
 	default:
 		if in.spent = who.entered(purposeRecovery, now); in.spent == nil {
@@ -127,6 +135,11 @@ func (p policy) admit(state *projections.State, now time.Time, who candidate) (a
 		in.fact = events.AccountLinked{Account: who.account}
 	}
 	return in, nil
+}
+
+// isStranger reports whether the account gets in only if somebody vouches for it. The decision judges again under the lock.
+func (p policy) isStranger(operator projections.Operator, account events.Account) bool {
+	return p.connections[account.ForgeType].Login && !p.allowList && operator.Claimed() && !operator.Knows(account)
 }
 
 // linking returns the session that started the attempt, if it is still live, is the one presented now, and belongs to

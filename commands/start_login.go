@@ -54,27 +54,33 @@ func (c *Commands) StartLogin(ctx context.Context, req StartLogin) (LoginStarted
 			return LoginStarted{}, err
 		}
 	}
-	id, err := c.random(8)
-	if err != nil {
-		return LoginStarted{}, err
-	}
-	a.ID = hex.EncodeToString(id)
-	if a.State, err = c.randomText(); err != nil {
-		return LoginStarted{}, err
-	}
-	if a.Verifier, err = c.randomText(); err != nil {
+	if err := c.drawSecrets(&a); err != nil {
 		return LoginStarted{}, err
 	}
 	sealed, err := c.sealAttempt(a)
 	if err != nil {
 		return LoginStarted{}, err
 	}
-	return LoginStarted{
-		AuthorizeURL: provider.AuthorizeURL(forge.AuthorizeRequest{
-			State: a.State, RedirectURI: a.RedirectURI, Challenge: a.challenge(),
-		}),
-		Attempt: sealed,
-	}, nil
+	return LoginStarted{AuthorizeURL: a.authorizeURL(provider), Attempt: sealed}, nil
+}
+
+// drawSecrets gives an attempt its name, its state and its PKCE verifier.
+func (c *Commands) drawSecrets(a *attempt) error {
+	id, err := c.random(8)
+	if err != nil {
+		return err
+	}
+	a.ID = hex.EncodeToString(id)
+	if a.State, err = c.randomText(); err != nil {
+		return err
+	}
+	a.Verifier, err = c.randomText()
+	return err
+}
+
+// authorizeURL is where the person agrees.
+func (a attempt) authorizeURL(provider forge.Provider) string {
+	return provider.AuthorizeURL(forge.AuthorizeRequest{State: a.State, RedirectURI: a.RedirectURI, Challenge: a.challenge()})
 }
 
 // redirectURI is where the forge sends browsers back to, exactly as registered there.

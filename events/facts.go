@@ -59,7 +59,7 @@ type (
 		Account
 
 		Kind string `json:"kind"` // the forge's kind
-		// Grant is how the token was had: authorization_code, or imported by the embedding program.
+		// Grant is how the token was had: authorization_code, device_code, or imported by the embedding program.
 		Grant string `json:"grant"`
 		// Scopes as granted; null where the forge does not say.
 		Scopes []string `json:"scopes"`

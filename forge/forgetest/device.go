@@ -297,3 +297,12 @@ func (f *Forge) isDevicePath(path string) bool {
 	d, ok := f.dialect.(deviceDialect)
 	return ok && path == d.deviceTraits().path
 }
+
+// ExpireDevices makes every device code that is out expire now.
+func (f *Forge) ExpireDevices() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.ledger.devices {
+		d.expires = f.ledger.now()
+	}
+}
