@@ -164,6 +164,10 @@ func (s *server) hasPage(path string) bool {
 // completeLogin is where the forge sends the browser back to. Whatever goes wrong lands on the sign-in page, but for a program
 // that may not sign in, which is told so at once.
 func (s *server) completeLogin(w http.ResponseWriter, r *http.Request, view *projections.View) error {
+	if connection, ok := s.forTerminal(r); ok {
+		s.page(w, r, http.StatusOK, "terminal", newLoginForge(connection, ""))
+		return nil
+	}
 	completed, err := s.readCallback(r, view)
 	switch {
 	case errors.Is(err, commands.ErrAlreadySignedIn):

@@ -60,7 +60,7 @@ func parsePages() pages {
 		"initPath":   initPath,
 	}
 	parsed := pages{}
-	for _, name := range []string{"login", "leave", "home", "error"} {
+	for _, name := range []string{"login", "leave", "terminal", "home", "error"} {
 		parsed[name] = template.Must(template.New("layout.html").Funcs(functions).
 			ParseFS(templates, "templates/layout.html", "templates/"+name+".html"))
 	}
