@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -27,17 +26,10 @@ func (p *program) confirm(ctx context.Context, yes bool, consequence, command st
 		return &usageError{err: fmt.Errorf("%s: nobody can be asked here, so say --yes", consequence), command: command}
 	}
 	_, _ = fmt.Fprintf(p.err, "%s.\nType yes to go on: ", consequence)
-	answer := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(p.in).ReadString('\n')
-		if err != nil {
-			line = ""
-		}
-		answer <- line
-	}()
 	select {
-	case line := <-answer:
-		if strings.EqualFold(strings.TrimSpace(line), "yes") {
+	case line := <-p.lines():
+		// What the input broke off at was not confirmed.
+		if strings.HasSuffix(line, "\n") && strings.EqualFold(strings.TrimSpace(line), "yes") {
 			return nil
 		}
 		return errDeclined

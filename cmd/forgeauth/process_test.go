@@ -41,9 +41,26 @@ func serve(t *testing.T, environ []string) *process {
 
 func start(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
-	p := &process{address: freeAddress(t), exited: make(chan struct{}), changed: make(chan struct{})}
+	return startTyping(t, nil, environ, args...)
+}
+
+// startTyping is start with something on standard input, which the caller closes.
+func startTyping(t *testing.T, keyboard *os.File, environ []string, args ...string) *process {
+	t.Helper()
+	p := &process{exited: make(chan struct{}), changed: make(chan struct{})}
+	for _, entry := range environ {
+		if address, ok := strings.CutPrefix(entry, "FORGEAUTH_LISTEN="); ok {
+			p.address = address
+		}
+	}
+	if p.address == "" {
+		p.address = freeAddress(t)
+	}
 	// Not the context of the test: the process is stopped by signals, below.
 	p.command = invoke(context.Background(), t, append(environ, "FORGEAUTH_LISTEN="+p.address), args...)
+	if keyboard != nil {
+		p.command.Stdin = keyboard
+	}
 	stdout, err := p.command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

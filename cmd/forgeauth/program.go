@@ -17,6 +17,7 @@ import (
 type program struct {
 	environ  []string
 	in       io.Reader
+	typed    typed // of in
 	out, err io.Writer
 
 	canAsk      bool // standard input and error are terminals: somebody can answer a question
@@ -71,7 +72,9 @@ func (p *program) root() *cobra.Command {
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.demoCommand(), p.healthcheckCommand(), p.versionCommand()}},
 		{groupDatabase, []*cobra.Command{p.migrateCommand(), p.verifyCommand()}},
-		{groupCustody, []*cobra.Command{p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand()}},
+		{groupCustody, []*cobra.Command{
+			p.loginCommand(), p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand(),
+		}},
 		{"", helpTopics()},
 	} {
 		for _, command := range add.commands {
