@@ -90,7 +90,7 @@ func Settings() []Setting {
 		},
 		{
 			groupForge, forgePrefix + "<NAME>_LOGIN", false, "true",
-			"false makes the forge usable but no way in: it is connected from within a session.",
+			"false makes the forge usable but no way in: it is connected from within a session, or by `forgeauth login`.",
 		},
 		{
 			groupForge, forgePrefix + "<NAME>_ALLOW_HTTP", false, "false",

@@ -22,7 +22,8 @@
 //	GET    /oauth/{forge}/init           303 to the forge if the browser says that a page here sent it, or, without a session,
 //	                                     that no site did; else a page with a button
 //	GET    /oauth/{forge}/callback       303 to the return path with a fresh session, else to /login?error=<code>, which for
-//	                                     an account that may not sign in is a 403 and names it (a program gets that at once)
+//	                                     an account that may not sign in is a 403 and names it (a program gets that at once);
+//	                                     for a sign-in that was started in a terminal a page that says to take the address there
 //	POST   /logout                       ends the session; tokens stay
 //	GET    /                             the operator's page
 //	GET    /me                           {forge_type, account_login, base_url, since}; 401, 412
