@@ -119,20 +119,25 @@ func newHouse(t *testing.T, connections ...string) *house {
 		Now:            h.clock.Now,
 	}
 	for _, name := range connections {
-		client := forgetest.Client{
-			ID: "client-of-" + name, Secret: rand.Text(), RedirectURIs: []string{h.server.URL + "/oauth/" + name + "/callback"},
-		}
-		h.forges[name] = forgetest.Start(t, forgetest.Config{
-			Dialect: dialects[name], Users: []forgetest.User{ada, bob}, Clients: []forgetest.Client{client}, RequirePKCE: true,
-			Now: h.clock.Now,
-		})
-		info, _ := forge.Info(kinds[dialects[name]])
-		h.config.Connections = append(h.config.Connections, forge.Connection{
-			Name: name, Kind: info.Kind, BaseURL: h.forges[name].URL(), ClientID: client.ID, ClientSecret: secret.New(client.Secret),
-			Scopes: info.Scopes, Login: true,
-		})
+		h.connect(t, name, dialects[name], ada, bob)
 	}
 	return h
+}
+
+// connect adds a connection with a forge of its own, for Services that are opened later.
+func (h *house) connect(t *testing.T, name string, dialect forgetest.Dialect, users ...forgetest.User) {
+	t.Helper()
+	client := forgetest.Client{
+		ID: "client-of-" + name, Secret: rand.Text(), RedirectURIs: []string{h.server.URL + "/oauth/" + name + "/callback"},
+	}
+	h.forges[name] = forgetest.Start(t, forgetest.Config{
+		Dialect: dialect, Users: users, Clients: []forgetest.Client{client}, RequirePKCE: true, Now: h.clock.Now,
+	})
+	info, _ := forge.Info(kinds[dialect])
+	h.config.Connections = append(h.config.Connections, forge.Connection{
+		Name: name, Kind: info.Kind, BaseURL: h.forges[name].URL(), ClientID: client.ID, ClientSecret: secret.New(client.Secret),
+		Scopes: info.Scopes, Login: true,
+	})
 }
 
 // open adds a Service, on the house's database unless its configuration is changed.

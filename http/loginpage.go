@@ -17,9 +17,11 @@ type loginView struct {
 	SetupCodeRequired bool `json:"setup_code_required"`
 	RecoveryCodeTaken bool `json:"recovery_code_taken"`
 
-	// Confirm makes the page ask about the one forge of the list. SignedInAs is who the session belongs to.
+	// Confirm makes the page ask about the one forge of the list. SignedInAs is who the session belongs to, and SignedInAt the
+	// connection at which that is somebody's name.
 	Confirm    bool   `json:"-"`
 	SignedInAs string `json:"-"`
+	SignedInAt string `json:"-"`
 }
 
 // loginForge is one button.
@@ -43,7 +45,7 @@ func (s *server) newLoginView(r *http.Request, view *projections.View, returnTo 
 	}
 	page := loginView{Forges: []loginForge{}, SetupCodeRequired: status.NeedsCode()}
 	if view != nil {
-		page.SignedInAs = view.Session.Account.AccountLogin
+		page.SignedInAs, page.SignedInAt = view.Session.Account.AccountLogin, view.Session.Account.ForgeType
 	}
 	page.RecoveryCodeTaken = status.Recovery && view == nil
 	for _, connection := range s.config.Connections {
