@@ -277,8 +277,8 @@ func TestLoginIsInterrupted(t *testing.T) {
 	}
 }
 
-// visit gets an address as a browser does.
-func visit(t *testing.T, address string) (status int, body string) {
+// visit gets an address as a browser does, under the name of another host if one is given.
+func visit(t *testing.T, address string, host ...string) (status int, body string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -287,6 +287,7 @@ func visit(t *testing.T, address string) (status int, body string) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Accept", "text/html")
+	r.Host = strings.Join(host, "")
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
@@ -317,11 +318,13 @@ func TestLoginThroughABrowserOnThisMachine(t *testing.T) {
 	for _, address := range []string{
 		"http://" + h.address + "/", "http://" + h.address + "/login", h.callbackURL("gitea"), h.callbackURL("github") + "?code=c&state=s",
 		h.callbackURL("gitea") + "?code=stolen&state=cli.another", callback + "&code=twice",
-		strings.Replace(callback, "127.0.0.1", "localhost", 1),
 	} {
 		if status, body := visit(t, address); status != http.StatusNotFound && status != http.StatusBadRequest {
 			t.Errorf("%s: %d\n%s", strings.SplitN(address, "?", 2)[0], status, body)
 		}
+	}
+	if status, body := visit(t, callback, "evil.example"); status != http.StatusNotFound {
+		t.Errorf("under another name: %d\n%s", status, body)
 	}
 	status, body := visit(t, callback)
 	if status != http.StatusOK || !strings.Contains(body, "Return to the terminal") {
