@@ -136,7 +136,7 @@ func TestLoginByDeviceClaimsBesideARunningServe(t *testing.T) {
 	if err := h.ApproveDevice(t.Context(), p.shown(t, userCode), "ada"); err != nil {
 		t.Fatal(err)
 	}
-	p.ends(t, exitOK, "github is connected as ada (github:7) and active (events 4–7)\n", "Waiting until ")
+	p.ends(t, exitOK, "github is connected as ada (github:7) and active (events 4–8)\n", "Waiting until ")
 	living := 0
 	for _, token := range h.Tokens() {
 		if token.Live {
@@ -180,7 +180,8 @@ func TestLoginByDeviceAsksAboutAStranger(t *testing.T) {
 	// At a terminal the question is asked, and shows who it is about.
 	h.environ = h.environ[:len(h.environ)-1]
 	run(t, h.environ, "accounts", "remove", "gitlab:8").expect(t, exitOK, "", "")
-	for answer, want := range map[string]exitCode{"no\n": exitFailure, "yes\n": exitOK} {
+	for _, answer := range []string{"no\n", "yes\n"} {
+		want := map[string]exitCode{"no\n": exitFailure, "yes\n": exitOK}[answer]
 		var stdout bytes.Buffer
 		told := &watched{written: make(chan struct{}, 1)}
 		p := &program{environ: h.environ, in: strings.NewReader(answer), out: &stdout, err: told, canAsk: true}
