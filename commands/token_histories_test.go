@@ -162,7 +162,8 @@ func (h *history) passTime(done <-chan error, happened <-chan struct{}) bool {
 	defer ticker.Stop()
 	for {
 		select {
-		case _ = <-done: // whether it worked is not for this to say
+		case err := <-done:
+			h.t.Logf("used: %v", err) // whether it worked is not for this to say
 			return false
 		case <-happened:
 			return true
