@@ -47,7 +47,7 @@
 //	429                                       *RateLimitedError
 //	400, 422 to a request that writes         ErrInvalid, or what the dialect reads in the body: ErrConflict, ErrNotFound, …
 //	409 to a request that writes              ErrConflict
-//	301, 308 to a request that writes         ErrMoved, which is an ErrNotFound; it is not sent on
+//	301, 307, 308 to a request that writes    ErrMoved, which is an ErrNotFound; it is not sent on
 //	3xx where none belongs, other 4xx, 5xx,
 //	no answer in time, too long, not JSON     ErrUnavailable
 //	a token endpoint's error code             *ExchangeError, with a status 2xx as with 4xx; *RefreshRejectedError if

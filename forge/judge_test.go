@@ -74,7 +74,7 @@ func TestADialectReadsWhatAStatusDoesNotSay(t *testing.T) {
 		"200":                      {200, `"is there"`, nil, nil},
 		"301":                      {301, marker, forge.ErrUnavailable, forge.ErrMoved},
 		"308":                      {308, marker, forge.ErrUnavailable, forge.ErrMoved},
-		"307":                      {307, marker, forge.ErrUnavailable, forge.ErrUnavailable},
+		"307":                      {307, marker, forge.ErrUnavailable, forge.ErrMoved},
 		"307, switched off":        {307, "switched off", forge.ErrUnsupported, forge.ErrUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {

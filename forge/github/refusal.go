@@ -12,14 +12,10 @@ import (
 )
 
 // reason reads what GitHub says in words alone: a 422 that is about what is there, or not there, and an issue tracker that is
-// switched off (410, as for an issue that was deleted). What writes to a former path is redirected with 307.
+// switched off (410, as for an issue that was deleted).
 func reason(status int, body []byte) error {
 	says := func(words string) bool { return bytes.Contains(body, []byte(words)) }
 	switch status {
-	case http.StatusTemporaryRedirect:
-		if says("Moved Permanently") {
-			return forge.ErrMoved
-		}
 	case http.StatusGone:
 		if says("disabled") {
 			return forge.ErrUnsupported

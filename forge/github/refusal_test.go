@@ -19,8 +19,6 @@ func TestReason(t *testing.T) {
 		body   string
 		want   error
 	}{
-		"what writes to a former path": {307, `{"message":"Moved Permanently","url":"https://api.github.com/repositories/1/hooks"}`, forge.ErrMoved},
-		"another redirect":             {307, `<html>Moved</html>`, nil},
 		"an issue tracker that is off": {410, `{"message":"Issues are disabled for this repo"}`, forge.ErrUnsupported},
 		"an issue that was deleted":    {410, `{"message":"This issue was deleted"}`, nil},
 		"a webhook that is there": {
