@@ -77,7 +77,7 @@ func (f *Forge) Deliver(ctx context.Context, repository int64, what Happening) (
 	var deliveries []Delivery
 	var failed []error
 	for _, event := range f.happenings(repository, what) {
-		if !event.hook.active || what.Event != forge.HookPing && !f.deliverer().hears(event.hook.events, event) {
+		if !event.hook.active || what.Event != forge.HookPing && !f.dialect.hears(event.hook.events, event) {
 			continue
 		}
 		delivery := f.write(event)
@@ -128,22 +128,8 @@ func (d *Delivery) Send(ctx context.Context) error {
 	return nil
 }
 
-// tells reports whether the dialect has more than sign-in and lists of repositories.
-func (f *Forge) tells() bool {
-	_, ok := f.dialect.(deliverer)
-	return ok
-}
-
-func (f *Forge) deliverer() deliverer {
-	d, ok := f.dialect.(deliverer)
-	if !ok {
-		panic(fmt.Sprintf("forgetest: the dialect %v tells no webhooks", f.config.Dialect))
-	}
-	return d
-}
-
 func (f *Forge) write(what happening) Delivery {
-	header, body := f.deliverer().delivery(what)
+	header, body := f.dialect.delivery(what)
 	return Delivery{Hook: what.hook.id, URL: what.hook.url, Header: header, Body: body}
 }
 

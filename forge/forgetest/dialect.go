@@ -37,6 +37,7 @@ type traits struct {
 // dialect is what differs between dialects as behaviour. Its methods are called with the ledger locked where they
 // take tokens or the ledger itself, and must not block.
 type dialect interface {
+	deliverer
 	traits() traits
 	// grantScope returns what is granted of the scope asked for, or false where the forge refuses the request.
 	grantScope(asked string) (string, bool)

@@ -42,16 +42,6 @@ func Exercise(t *testing.T, config Config, newProvider NewProvider) {
 		"Revoke":       exerciseRevoke,
 		"HTTPClient":   exerciseHTTPClient,
 		"Together":     exerciseTogether,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			run(t, x)
-		})
-	}
-	if f := New(Config{Dialect: config.Dialect}); !f.tells() {
-		return
-	}
-	for name, run := range map[string]func(*testing.T, *exercise){
 		"Repository":   exerciseRepository,
 		"Query":        exerciseQuery,
 		"Files":        exerciseFiles,
