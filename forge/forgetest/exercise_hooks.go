@@ -251,5 +251,12 @@ func exerciseHooks(t *testing.T, x *exercise) {
 		if err != nil || len(listed) != 1 || strings.ContainsAny(listed[0].URL, "\x1b\u202e") || len([]rune(listed[0].URL)) > 2048 {
 			t.Errorf("%d, %v", len(listed), err)
 		}
+		w.clearHooks()
+		long := "https://hooks.invalid/" + strings.Repeat("a", 1000)
+		w.AddWebhook(repositoryID, Webhook{URL: long, Secret: "others-secret-01234"})
+		listed, err = hooksOf(t.Context(), w.port, w.byPath())
+		if err != nil || len(listed) != 1 || listed[0].URL != long {
+			t.Errorf("a long one: %d, %v", len(listed), err)
+		}
 	})
 }
