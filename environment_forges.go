@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/forgeauth/forgeauth/commands"
@@ -248,12 +247,15 @@ func (r *environmentReader) operators(connections []forge.Connection, names []st
 		case !slices.Contains(names, forgeType):
 			refuse(", and there is no forge of that name", unknownForgeRemedy(forgeType, names))
 			continue
-		case !isAccountID(account):
-			refuse(", whose account id is not a number", "write the account's immutable number, which forgeauth shows to whoever "+
+		}
+		i := slices.IndexFunc(connections, func(c forge.Connection) bool { return c.Name == forgeType })
+		if wanted := accountIDForm(forgeType, connections, i, account); wanted != "" {
+			_, noun, _ := strings.Cut(wanted, " ")
+			refuse(", whose account id is not "+wanted, "write the account's immutable "+noun+", which forgeauth shows to whoever "+
 				"it turns away; a login name can change hands")
 			continue
 		}
-		if i := slices.IndexFunc(connections, func(c forge.Connection) bool { return c.Name == forgeType }); i >= 0 && !connections[i].Login {
+		if i >= 0 && !connections[i].Login {
 			r.warn(operatorsVariable, "has the entry "+quote(entry)+", and that forge is no way in",
 				"remove "+forgePrefix+variablePart(forgeType)+"_LOGIN, or the entry")
 		}
@@ -276,8 +278,18 @@ func unknownForgeRemedy(forgeType string, names []string) string {
 	return "use one of " + strings.Join(names, ", ")
 }
 
-// isAccountID reports whether s is an account's number as all known kinds of forges write it.
-func isAccountID(s string) bool {
-	id, err := strconv.ParseInt(s, 10, 64)
-	return err == nil && id > 0 && strconv.FormatInt(id, 10) == s
+// accountIDForm says what an account's id is at the connection with that index, if this is none, and nothing if it is one. Of a
+// connection at fault, whose index is negative, only the name is known, which may be that of a kind.
+func accountIDForm(name string, connections []forge.Connection, i int, account string) string {
+	kind := forge.Kind(name)
+	if i >= 0 {
+		kind = connections[i].Kind
+	}
+	switch _, known := forge.Info(kind); {
+	case kind.IsAccountID(account), !known && forge.Bitbucket.IsAccountID(account):
+		return ""
+	case kind == forge.Bitbucket:
+		return "an Atlassian id"
+	}
+	return "a number"
 }

@@ -72,7 +72,7 @@ func Settings() []Setting {
 			groupDoor, proxiesVariable, false, "none",
 			"Addresses or networks (10.0.0.0/8), separated by commas, of the proxies whose X-Forwarded-For is believed.",
 		},
-		{groupForge, forgePrefix + "<NAME>_KIND", false, "the name", "github, gitlab, gitea or forgejo. <NAME> in lower case with _ as - " +
+		{groupForge, forgePrefix + "<NAME>_KIND", false, "the name", "github, gitlab, gitea, forgejo or bitbucket. <NAME> in lower case with _ as - " +
 			"names the connection: GITLAB_WORK is gitlab-work."},
 		{
 			groupForge, forgePrefix + "<NAME>_BASE_URL", false, "the kind's public host",
@@ -98,7 +98,7 @@ func Settings() []Setting {
 		},
 		{
 			groupPeople, operatorsVariable, false, "whoever claims with the setup code, and who they link",
-			"forge:account_id, separated by commas: the only accounts that may sign in. The account id is the number that the " +
+			"forge:account_id, separated by commas: the only accounts that may sign in. The account id is what the " +
 				"refusal page shows, never the login name.",
 		},
 		{groupLogs, levelVariable, false, "info", "debug, info, warn or error."},

@@ -144,7 +144,7 @@ func isIssuer(connection forge.Connection, issuer string) bool {
 		return issuer == connection.BaseURL+"/login/oauth"
 	case forge.Gitea, forge.Forgejo:
 		return issuer == connection.BaseURL+"/"
-	case forge.GitLab:
+	case forge.GitLab, forge.Bitbucket:
 	}
 	return false
 }

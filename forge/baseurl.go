@@ -137,7 +137,8 @@ func IsLoopback(host string) bool {
 
 // APIBaseURL returns where the connection's API lives, without a trailing slash: api.github.com for github.com,
 // api.<name>.ghe.com for GitHub Enterprise Cloud with data residency, {base}/api/v3 for GitHub Enterprise Server,
-// {base}/api/v4 for GitLab, {base}/api/v1 for Gitea and Forgejo. The base URL must be in canonical form.
+// {base}/api/v4 for GitLab, {base}/api/v1 for Gitea and Forgejo, api.bitbucket.org/2.0 for bitbucket.org and {base}/2.0 for a
+// stand-in of it. The base URL must be in canonical form.
 func APIBaseURL(c Connection) string {
 	switch c.Kind {
 	case GitHub:
@@ -147,6 +148,11 @@ func APIBaseURL(c Connection) string {
 		return c.BaseURL + "/api/v3"
 	case GitLab:
 		return c.BaseURL + "/api/v4"
+	case Bitbucket:
+		if c.BaseURL == bitbucketCloud {
+			return "https://api.bitbucket.org/2.0"
+		}
+		return c.BaseURL + "/2.0"
 	case Gitea, Forgejo:
 	}
 	return c.BaseURL + "/api/v1"

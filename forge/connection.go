@@ -2,6 +2,7 @@ package forge
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 )
 
@@ -25,8 +26,12 @@ func (c Connection) Validate() error {
 	if err == nil && canonical != c.BaseURL {
 		add(&SettingError{"BASE_URL", "it is not in canonical form", "write " + canonical})
 	}
-	if c.Kind == GitHub {
+	switch c.Kind {
+	case GitHub:
 		add(checkGitHubBase(c.BaseURL))
+	case Bitbucket:
+		add(checkBitbucketBase(c.BaseURL))
+	case GitLab, Gitea, Forgejo:
 	}
 	if !isVisibleASCII(c.ClientID) {
 		add(&SettingError{"CLIENT_ID", "empty or with characters that no client id has", "copy it from the OAuth application's page at the forge"})
@@ -52,6 +57,27 @@ func checkGitHubBase(base string) error {
 		return &SettingError{"BASE_URL", "that is the API, not the web root", "leave out /api/v3"}
 	}
 	return nil
+}
+
+const bitbucketCloud = "https://bitbucket.org"
+
+// checkBitbucketBase refuses what is not Bitbucket Cloud, of which there is one: a Data Center of one's own has another API
+// and another way to sign in. Loopback is for stand-ins.
+func checkBitbucketBase(base string) error {
+	var host string
+	if u, err := url.Parse(base); err == nil {
+		host = u.Hostname()
+	}
+	switch {
+	case base == bitbucketCloud, IsLoopback(host):
+		return nil
+	case host == "bitbucket.org", strings.HasSuffix(host, ".bitbucket.org"):
+		return &SettingError{"BASE_URL", "that is not Bitbucket's web root", "write https://bitbucket.org, or leave it unset"}
+	}
+	return &SettingError{
+		"BASE_URL", "only Bitbucket Cloud is supported, not a Bitbucket Data Center of one's own",
+		"leave it unset for https://bitbucket.org",
+	}
 }
 
 // isVisibleASCII reports whether s is a non-empty run of VSCHAR without space (RFC 6749 appendix A), which can neither

@@ -24,9 +24,13 @@ const (
 )
 
 // config is the client of RFC 6749 as golang.org/x/oauth2 wants it. The client authenticates by parameters, which
-// GitHub, GitLab, Gitea and Forgejo all take; an unset style would make that library send every request twice when the
-// first is refused.
+// GitHub, GitLab, Gitea and Forgejo all take, or as the dialect says; an unset style would make that library send every
+// request twice when the first is refused.
 func (t *Transport) config(redirectURI string) *oauth2.Config {
+	style := oauth2.AuthStyleInParams
+	if t.dialect.ClientBasic {
+		style = oauth2.AuthStyleInHeader
+	}
 	return &oauth2.Config{
 		ClientID:     t.connection.ClientID,
 		ClientSecret: t.connection.ClientSecret.Reveal(),
@@ -35,7 +39,7 @@ func (t *Transport) config(redirectURI string) *oauth2.Config {
 		Endpoint: oauth2.Endpoint{
 			AuthURL:   t.connection.BaseURL + t.dialect.AuthorizePath,
 			TokenURL:  t.connection.BaseURL + t.dialect.TokenPath,
-			AuthStyle: oauth2.AuthStyleInParams,
+			AuthStyle: style,
 		},
 	}
 }

@@ -11,12 +11,13 @@ import (
 type Kind string
 
 // The kinds this module speaks to. GitHub Enterprise Server is [GitHub] with a base URL of its own, a self-managed
-// GitLab is [GitLab] with one.
+// GitLab is [GitLab] with one. [Bitbucket] is Bitbucket Cloud; Data Center is another software with another API.
 const (
-	GitHub  Kind = "github"
-	GitLab  Kind = "gitlab"
-	Gitea   Kind = "gitea"
-	Forgejo Kind = "forgejo"
+	GitHub    Kind = "github"
+	GitLab    Kind = "gitlab"
+	Gitea     Kind = "gitea"
+	Forgejo   Kind = "forgejo"
+	Bitbucket Kind = "bitbucket"
 )
 
 // Connection is one configured forge: where it is and which OAuth application we are there. It comes from

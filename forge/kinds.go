@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +32,7 @@ func Kinds() []KindInfo {
 		{GitLab, "GitLab", "https://gitlab.com", []string{"api"}, true, "/-/user_settings/applications"},
 		{Gitea, "Gitea", "https://gitea.com", giteaScopes(), false, "/user/settings/applications"},
 		{Forgejo, "Forgejo", "https://codeberg.org", giteaScopes(), false, "/user/settings/applications"},
+		{Bitbucket, "Bitbucket Cloud", "https://bitbucket.org", bitbucketScopes(), false, "/account/settings/app-authorizations/"},
 	}
 }
 
@@ -49,6 +51,10 @@ func GrantsPage(k Kind, baseURL string) string {
 func giteaScopes() []string {
 	return []string{"read:user", "write:repository", "write:issue", "read:organization"}
 }
+
+// bitbucketScopes are in the form in which Bitbucket reports them. pullrequest:write is for [Port.OpenChange] and implies
+// repository:write, pullrequest and repository, which Bitbucket then leaves out.
+func bitbucketScopes() []string { return []string{"account", "pullrequest:write", "webhook"} }
 
 // Info returns the defaults of a kind; false for a kind this module does not know.
 func Info(k Kind) (KindInfo, bool) {
@@ -74,6 +80,20 @@ func ParseKind(s string) (Kind, error) {
 		Problem: fmt.Sprintf("%q is no kind of forge", shorten(s)),
 		Remedy:  "use one of " + strings.Join(known, ", "),
 	}
+}
+
+// atlassianID is an account_id of Bitbucket: 557058:6b… (a number and a UUID) or 24 hexadecimal digits, of which Atlassian
+// promises letters, digits, colons and hyphens, 128 at most.
+var atlassianID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z:-]{0,127}$`)
+
+// IsAccountID reports whether s is an account's immutable id as forges of the kind write it: a positive number, and at
+// Bitbucket an Atlassian account id.
+func (k Kind) IsAccountID(s string) bool {
+	if k == Bitbucket {
+		return atlassianID.MatchString(s)
+	}
+	id, err := strconv.ParseInt(s, 10, 64)
+	return err == nil && Number(id) == s
 }
 
 // SettingError says what is wrong with one setting of a connection and what to write instead. Setting is the last part

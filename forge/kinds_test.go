@@ -34,7 +34,7 @@ func TestParseKindListsTheKnownOnes(t *testing.T) {
 	t.Parallel()
 	_, err := forge.ParseKind("GitHub")
 	var setting *forge.SettingError
-	if !errors.As(err, &setting) || setting.Setting != "KIND" || setting.Remedy != "use one of github, gitlab, gitea, forgejo" {
+	if !errors.As(err, &setting) || setting.Setting != "KIND" || setting.Remedy != "use one of github, gitlab, gitea, forgejo, bitbucket" {
 		t.Fatalf("%v", err)
 	}
 }

@@ -16,19 +16,23 @@ func (c *Caller) Next(resp *http.Response) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if target == "" {
-			continue
+		if target != "" {
+			return c.follow(resp, target)
 		}
-		to, err := resp.Request.URL.Parse(target)
-		if err != nil || len(target) > maxLinkLength {
-			return "", unavailable("its pagination link cannot be read")
-		}
-		if !c.transport.allowed.admits(to) {
-			return "", ErrDestination
-		}
-		return to.String(), nil
 	}
 	return "", nil
+}
+
+// follow resolves a pagination link of an answer, wherever that has it, and holds it to the connection's destinations.
+func (c *Caller) follow(resp *http.Response, target string) (string, error) {
+	to, err := resp.Request.URL.Parse(target)
+	if err != nil || len(target) > maxLinkLength {
+		return "", unavailable("its pagination link cannot be read")
+	}
+	if !c.transport.allowed.admits(to) {
+		return "", ErrDestination
+	}
+	return to.String(), nil
 }
 
 // maxLinkLength bounds an address that [Pages] remembers; headers alone could have it keep gigabytes.
@@ -77,6 +81,35 @@ const MaxPages = 10_000
 // Pages asks the API for a list, page by page as it is consumed: it yields the items of a page before it asks for the
 // next, which the Link header names. Path is below the API base. After an error, always an *[Error], it ends.
 func Pages[T any](ctx context.Context, c *Caller, op, path string) iter.Seq2[T, error] {
+	return pages(c, op, path, func(client *http.Client, at string) ([]T, string, error) {
+		return get[[]T](ctx, c, client, at)
+	})
+}
+
+// BodyPages is [Pages] for a forge whose pages are {"values": […], "next": "https://…"}, without next on the last. A page
+// without values is none.
+func BodyPages[T any](ctx context.Context, c *Caller, op, path string) iter.Seq2[T, error] {
+	return pages(c, op, path, func(client *http.Client, at string) ([]T, string, error) {
+		var page struct {
+			Values []T    `json:"values"`
+			Next   string `json:"next"`
+		}
+		resp, err := fetch(ctx, c, client, at, &page) //nolint:bodyclose // fetch has closed it
+		switch {
+		case err != nil:
+			return nil, "", err
+		case page.Values == nil:
+			return nil, "", c.transport.fail(op, resp.StatusCode, unavailable("its answer is no page of a list"))
+		case page.Next == "":
+			return page.Values, "", nil
+		}
+		next, err := c.follow(resp, page.Next)
+		return page.Values, next, err
+	})
+}
+
+// pages yields what read returns of one page after the other, and reads no address twice.
+func pages[T any](c *Caller, op, path string, read func(*http.Client, string) ([]T, string, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		client := c.SDKClient()
@@ -87,7 +120,7 @@ func Pages[T any](ctx context.Context, c *Caller, op, path string) iter.Seq2[T, 
 				return
 			}
 			asked[at] = true
-			items, next, err := get[[]T](ctx, c, client, at)
+			items, next, err := read(client, at)
 			if err != nil {
 				yield(none, c.Fail(op, err))
 				return
@@ -103,21 +136,30 @@ func Pages[T any](ctx context.Context, c *Caller, op, path string) iter.Seq2[T, 
 }
 
 func get[T any](ctx context.Context, c *Caller, client *http.Client, at string) (document T, next string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return document, "", unavailable("its address cannot be read")
-	}
-	resp, err := client.Do(req) //nolint:bodyclose // readAll closes it
-	if err != nil {
-		return document, "", err //nolint:wrapcheck // Caller.Fail takes it apart
-	}
-	body, err := readAll(resp, MaxAPIBody)
+	resp, err := fetch(ctx, c, client, at, &document) //nolint:bodyclose // fetch has closed it
 	if err != nil {
 		return document, "", err
 	}
-	if err := json.Unmarshal(body, &document); err != nil {
-		return document, "", c.transport.fail("request", resp.StatusCode, unavailable("its answer is not the JSON that its API documents"))
-	}
 	next, err = c.Next(resp)
 	return document, next, err
+}
+
+// fetch reads one JSON document. Of the answer that it returns the body is read and closed.
+func fetch(ctx context.Context, c *Caller, client *http.Client, at string, document any) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, unavailable("its address cannot be read")
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // Caller.Fail takes it apart
+	}
+	body, err := readAll(resp, MaxAPIBody)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, document); err != nil {
+		return nil, c.transport.fail("request", resp.StatusCode, unavailable("its answer is not the JSON that its API documents"))
+	}
+	return resp, nil
 }

@@ -9,9 +9,11 @@ import (
 // CheckScopes refuses, with a *[SettingError], scopes that would not do what they say at a forge of that kind:
 //
 //   - A name the kind does not know. Gitea and Forgejo answer one unknown name with a token for everything; GitLab
-//     refuses the whole request in the browser; GitHub drops it.
+//     refuses the whole request in the browser; GitHub drops it; Bitbucket grants what its OAuth consumer is registered
+//     for, whatever is asked, so that such a name could never be granted.
 //   - None at all where that means everything: Gitea, Forgejo, and GitLab, whose default is api. On GitHub no scope
-//     means public data only, and a GitHub App has permissions in the place of scopes.
+//     means public data only, and a GitHub App has permissions in the place of scopes. On Bitbucket, which does not look
+//     at them, they are what the consumer is expected to be registered for.
 //   - A set that cannot tell who signed in, so that no sign-in could ever succeed.
 func CheckScopes(k Kind, scopes []string) error {
 	if _, ok := Info(k); !ok {
@@ -31,7 +33,7 @@ func CheckScopes(k Kind, scopes []string) error {
 	enough := identifyingScopes(k)
 	if len(enough) > 0 && !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(enough, s) }) {
 		problem := "without one of " + strings.Join(enough, ", ") + " nobody could sign in"
-		if len(scopes) == 0 {
+		if len(scopes) == 0 && k != Bitbucket {
 			problem = fmt.Sprintf("asking %s for no scope grants access to everything", k)
 		}
 		info, _ := Info(k)
@@ -47,6 +49,8 @@ func identifyingScopes(k Kind) []string {
 		return []string{"api", "read_api", "read_user"}
 	case Gitea, Forgejo:
 		return []string{"read:user", "write:user"}
+	case Bitbucket:
+		return []string{"account", "account:write"}
 	case GitHub:
 	}
 	return nil
@@ -78,6 +82,11 @@ func knownScopes(k Kind) []string {
 			known = append(known, "read:"+part, "write:"+part)
 		}
 		return known
+	case Bitbucket: // developer.atlassian.com: Scopes for the Bitbucket Cloud REST API
+		return strings.Fields(`account account:write email
+			repository repository:write repository:admin repository:delete pullrequest pullrequest:write webhook
+			issue issue:write wiki project project:admin team team:write snippet snippet:write
+			pipeline pipeline:write pipeline:variable runner runner:write test test:write`)
 	}
 	return nil
 }

@@ -55,6 +55,9 @@ type Dialect struct {
 	// none. DeviceSecret says that the client authenticates with its secret there and when it polls.
 	DevicePath   string
 	DeviceSecret bool
+	// ClientBasic says that the client authenticates at the token endpoint by HTTP Basic, its id and secret form-encoded
+	// (RFC 6749 §2.3.1); else by parameters.
+	ClientBasic bool
 	// Accept is sent with API requests, "application/json" if empty.
 	Accept string
 	// Exists reports whether an answer 400 or 422 says that what was to be made is there already; nil never says so. It may
