@@ -38,9 +38,10 @@ var houseRules = map[string][]string{
 	"forge": {"secret"},
 	"vault": {"secret"},
 
-	"forge/github": {"forge", "secret"},
-	"forge/gitlab": {"forge", "secret"},
-	"forge/gitea":  {"forge", "secret"},
+	"forge/github":    {"forge", "secret"},
+	"forge/gitlab":    {"forge", "secret"},
+	"forge/gitea":     {"forge", "secret"},
+	"forge/bitbucket": {"forge", "secret"},
 
 	"projections": {"events"},
 	"commands":    {"events", "forge", "projections", "secret", "vault"},
@@ -48,8 +49,8 @@ var houseRules = map[string][]string{
 
 	// The facade wires everything, once.
 	".": {
-		"commands", "events", "forge", "forge/gitea", "forge/github", "forge/gitlab", "http", "migrations", "projections",
-		"secret", "vault",
+		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "migrations",
+		"projections", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {

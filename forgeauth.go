@@ -32,6 +32,7 @@ import (
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/forge/bitbucket"
 	"github.com/forgeauth/forgeauth/forge/gitea"
 	"github.com/forgeauth/forgeauth/forge/github"
 	"github.com/forgeauth/forgeauth/forge/gitlab"
@@ -223,6 +224,8 @@ func newProvider(connection forge.Connection, options forge.Options) (forge.Prov
 		return gitlab.New(connection, options)
 	case forge.Gitea, forge.Forgejo:
 		return gitea.New(connection, options)
+	case forge.Bitbucket:
+		return bitbucket.New(connection, options)
 	default:
 		return nil, fmt.Errorf("connection %s: %w", connection.Name, connection.Validate())
 	}

@@ -1,0 +1,143 @@
+package bitbucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/forgeauth/forgeauth/forge"
+)
+
+// webhook is a hook as Bitbucket shows it, without its secret.
+type webhook struct {
+	UUID   string   `json:"uuid"`
+	URL    string   `json:"url"`
+	Events []string `json:"events"`
+	Active bool     `json:"active"`
+}
+
+type newWebhook struct {
+	Description string   `json:"description"`
+	URL         string   `json:"url"`
+	Active      bool     `json:"active"`
+	Secret      string   `json:"secret"`
+	Events      []string `json:"events"`
+}
+
+// hookDescription is what people see in the list of webhooks; Bitbucket requires one.
+const hookDescription = "forgeauth"
+
+// maxHookSecret is the most that Bitbucket takes.
+const maxHookSecret = 128
+
+// hookEvents are the names of an event at Bitbucket. Issues are gone, and so there is nothing to subscribe to for them.
+func hookEvents(event forge.HookEvent) []string {
+	switch event {
+	case forge.HookPush:
+		return []string{"repo:push"}
+	case forge.HookChange:
+		return []string{"pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected"}
+	case forge.HookComment:
+		return []string{"pullrequest:comment_created"}
+	case forge.HookIssue, forge.HookPing, forge.HookOther:
+	}
+	return nil
+}
+
+func (p *port) hook(op string, w webhook) (forge.Hook, error) {
+	events := []forge.HookEvent{}
+	for _, event := range []forge.HookEvent{forge.HookPush, forge.HookChange, forge.HookComment} {
+		if slices.ContainsFunc(hookEvents(event), func(name string) bool { return slices.Contains(w.Events, name) }) {
+			events = append(events, event)
+		}
+	}
+	return p.NewHook(op, uuid(w.UUID), forge.Hook{URL: w.URL, Events: events, Active: w.Active})
+}
+
+// Hooks implements [forge.Port]. (Bitbucket Cloud REST API: Repositories, List webhooks for a repository)
+func (p *port) Hooks(ctx context.Context, in forge.RepositoryRef) iter.Seq2[forge.Hook, error] {
+	const op = "hooks"
+	return func(yield func(forge.Hook, error) bool) {
+		below, err := p.below(op, in)
+		if err != nil {
+			yield(forge.Hook{}, err)
+			return
+		}
+		for w, err := range p.webhooks(ctx, op, below) {
+			var out forge.Hook
+			if err == nil {
+				out, err = p.hook(op, w)
+			}
+			if !yield(out, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (p *port) webhooks(ctx context.Context, op, below string) iter.Seq2[webhook, error] {
+	return forge.BodyPages[webhook](ctx, p.Caller, op, below+"/hooks?pagelen=100")
+}
+
+// EnsureHook implements [forge.Port]. No issue ever happens at Bitbucket, so that a hook does without [forge.HookIssue]; one for
+// that alone is not supported. (Bitbucket Cloud REST API: Repositories, Create a webhook for a repository, Update a webhook for
+// a repository)
+func (p *port) EnsureHook(ctx context.Context, in forge.RepositoryRef, spec forge.HookSpec) (forge.Hook, error) {
+	const op = "ensure hook"
+	below, err := p.below(op, in)
+	if err == nil {
+		err = p.Fail(op, spec.Check())
+	}
+	if err != nil {
+		return forge.Hook{}, err
+	}
+	wanted := newWebhook{Description: hookDescription, URL: spec.URL, Active: true, Secret: spec.Secret.Reveal()}
+	for _, event := range spec.Events {
+		wanted.Events = append(wanted.Events, hookEvents(event)...)
+	}
+	switch {
+	case len(wanted.Secret) > maxHookSecret:
+		return forge.Hook{}, p.Fail(op, fmt.Errorf("%w (Bitbucket takes secrets of %d characters at most)", forge.ErrInvalid, maxHookSecret))
+	case len(wanted.Events) == 0:
+		return forge.Hook{}, p.Fail(op, forge.ErrUnsupported)
+	}
+	found := ""
+	for w, err := range p.webhooks(ctx, op, below) {
+		if err != nil {
+			return forge.Hook{}, err
+		}
+		if id := uuid(w.UUID); w.URL == spec.URL && id != "" && (found == "" || id < found) {
+			found = id
+		}
+	}
+	method, at := http.MethodPost, below+"/hooks"
+	if found != "" {
+		method, at = http.MethodPut, at+"/"+url.PathEscape(found)
+	}
+	made, err := forge.Send[webhook](ctx, p.Caller, op, method, at, wanted)
+	if err != nil {
+		return forge.Hook{}, err
+	}
+	return p.hook(op, made)
+}
+
+// RemoveHook implements [forge.Port]. (Bitbucket Cloud REST API: Repositories, Delete a webhook for a repository)
+func (p *port) RemoveHook(ctx context.Context, in forge.RepositoryRef, id string) error {
+	const op = "remove hook"
+	below, err := p.below(op, in)
+	if err == nil {
+		err = p.Fail(op, checkUUID(id))
+	}
+	if err != nil {
+		return err
+	}
+	err = p.Do(ctx, op, http.MethodDelete, below+"/hooks/"+url.PathEscape(id), nil)
+	if errors.Is(err, forge.ErrNotFound) {
+		return nil
+	}
+	return err
+}
