@@ -194,7 +194,7 @@ func (f *Forge) Live(value string) bool {
 }
 
 func (f *Forge) live(t *token) bool {
-	if t.revoked || t.spent || t.lapsed(f.ledger.now()) || f.ledger.clients[t.pair.client] == nil {
+	if t.revoked || t.isSpent(f.ledger.now(), f.traits.refreshGrace) || t.lapsed(f.ledger.now()) || f.ledger.clients[t.pair.client] == nil {
 		return false
 	}
 	return t.kind != RefreshTokenIssue || f.dialect.refuseRefresh(t, t.pair.client) == noReason

@@ -57,6 +57,10 @@ type payload interface {
 		giteaError | giteaMessage | giteaUser | []giteaRepository | giteaRepository | []giteaEmail | giteaToken |
 		giteaContents | []giteaContents | giteaCommit | giteaStatus | giteaIssue | giteaComment | giteaPull | giteaHook | []giteaHook |
 		giteaUserInfo | giteaIntrospection | giteaVersion | giteaSettings | []giteaNotification |
+		bitbucketError | bitbucketFault | bitbucketToken | bitbucketAccount | bitbucketRepository | bitbucketEntry | bitbucketCommit |
+		bitbucketPull | bitbucketComment | bitbucketStatus | bitbucketHook | bitbucketDelivery |
+		bitbucketPage[bitbucketAccess] | bitbucketPage[bitbucketRepository] | bitbucketPage[bitbucketRef] | bitbucketPage[bitbucketEntry] |
+		bitbucketPage[bitbucketPull] | bitbucketPage[bitbucketHook] |
 		gitlabError | gitlabMessage | gitlabToken | gitlabUser | []gitlabProject | gitlabTokenInfo | gitlabEmpty |
 		gitlabProject | gitlabProblem | gitlabFaults | gitlabReasons | gitlabIssue | gitlabNote | gitlabCommands |
 		gitlabMergeRequest | gitlabStatus | gitlabDelivered | []map[string]json.RawMessage | gitlabDevice

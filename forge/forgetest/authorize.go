@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/go-oauth2/oauth2/v4"
+
+	"github.com/forgeauth/forgeauth/forge"
 )
 
 // authorization is a checked authorization request that waits for a person's decision.
@@ -111,12 +113,31 @@ func (f *Forge) checkAuthorize(query url.Values, asked *authorization) reason {
 	if f.config.RequirePKCE && (asked.challenge == "" || plain) {
 		return missingChallenge
 	}
-	scope, ok := f.dialect.grantScope(query.Get("scope"))
+	wanted := query.Get("scope")
+	if f.traits.clientScopes {
+		wanted = f.clientScope(asked.client)
+	}
+	scope, ok := f.dialect.grantScope(wanted)
 	if !ok {
 		return badScope
 	}
 	asked.scope = scope
 	return noReason
+}
+
+// clientScope is what a client is registered for.
+func (f *Forge) clientScope(id string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	client := f.ledger.clients[id]
+	if client == nil {
+		return ""
+	}
+	if client.Scopes == nil {
+		info, _ := forge.Info(f.config.Dialect.Kind())
+		return strings.Join(info.Scopes, " ")
+	}
+	return strings.Join(client.Scopes, " ")
 }
 
 // elsewhere is the address that leads back to this request with another account.

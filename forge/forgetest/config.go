@@ -25,6 +25,9 @@ const (
 	Gitea
 	// Forgejo is Forgejo 15 with its default of single-use refresh tokens; [Config.Rotation] turns rotation off.
 	Forgejo
+	// Bitbucket is Bitbucket Cloud, with its API under /2.0 of the same origin. Its accounts, repositories and webhooks have
+	// ids that are no numbers; see [Dialect.AccountID].
+	Bitbucket
 )
 
 // String returns the name of the dialect in lower case, such as "github-app".
@@ -42,6 +45,8 @@ func (d Dialect) String() string {
 		return "gitea"
 	case Forgejo:
 		return "forgejo"
+	case Bitbucket:
+		return "bitbucket"
 	default:
 		return fmt.Sprintf("dialect(%d)", int(d))
 	}
@@ -60,6 +65,8 @@ func (d Dialect) Title() string {
 		return "Gitea"
 	case Forgejo:
 		return "Forgejo"
+	case Bitbucket:
+		return "Bitbucket"
 	default:
 		return d.String()
 	}
@@ -74,8 +81,8 @@ type Config struct {
 	Users []User
 	// Now is the forge's clock; nil means the system's.
 	Now func() time.Time
-	// Rotation overrides whether a refresh token is single use; nil keeps the dialect's default. GitHub Apps and
-	// GitLab always rotate, whatever this says, because the forges offer no choice.
+	// Rotation overrides whether a refresh token is single use; nil keeps the dialect's default. GitHub Apps,
+	// GitLab and Bitbucket always rotate, whatever this says, because the forges offer no choice.
 	Rotation *bool
 	// AccessTokenTTL and RefreshTokenTTL override the dialect's lifetimes where positive. An AccessTokenTTL has no
 	// effect on GitHub OAuth Apps, whose tokens do not expire.
@@ -115,6 +122,9 @@ type Client struct {
 	Name string
 	// DeviceFlow enables the device flow at GitHub, where it has to be; GitLab offers it to every application.
 	DeviceFlow bool
+	// Scopes are what a Bitbucket consumer is registered for: it is granted them, whatever a request asks. Nil is what
+	// [forge.Info] names. The other dialects grant what is asked.
+	Scopes []string
 }
 
 // User is an account at the forge.
@@ -164,7 +174,7 @@ func Repositories(first int64, n int) []Repository {
 // withDefaults returns a deep copy of c with every default filled in. It panics on a configuration that no forge
 // could have; a test that is wrong in this way should stop at its first line.
 func (c Config) withDefaults() Config {
-	if c.Dialect < GitHub || c.Dialect > Forgejo {
+	if c.Dialect < GitHub || c.Dialect > Bitbucket {
 		panic(fmt.Sprintf("forgetest: Config.Dialect is %v; set one of the dialects", c.Dialect))
 	}
 	if c.Now == nil {
@@ -192,6 +202,7 @@ func (c Client) checked() Client {
 		c.Name = c.ID
 	}
 	c.RedirectURIs = slices.Clone(c.RedirectURIs)
+	c.Scopes = slices.Clone(c.Scopes)
 	return c
 }
 

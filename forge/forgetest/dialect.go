@@ -14,12 +14,13 @@ type traits struct {
 	redirectStatus int
 	// accessTTL is zero where access tokens do not expire, refreshTTL where there is no refresh token.
 	accessTTL, refreshTTL time.Duration
-	// rotates: a refresh token works once.
-	rotates bool
+	// rotates: a refresh token works once, and again for as long as refreshGrace after that.
+	rotates      bool
+	refreshGrace time.Duration
 	// refreshKillsAccess: refreshing revokes the access token issued beside the refresh token.
 	refreshKillsAccess bool
-	// basicAuth: the token endpoint reads client credentials from the Authorization header too.
-	basicAuth bool
+	// basicAuth: the token endpoint reads client credentials from the Authorization header too; basicOnly: from there alone.
+	basicAuth, basicOnly bool
 	// redirectOptional: the exchange may leave redirect_uri out.
 	redirectOptional bool
 	// keepsCode: a code survives an exchange that was refused. Where nothing is known, it does not.
@@ -28,6 +29,10 @@ type traits struct {
 	railsRoutes bool
 	// frozenScope: the scope of the first consent is used for ever after, whatever is asked.
 	frozenScope bool
+	// bodyPages: the page after a page of a list is named in its body, and not in a Link header.
+	bodyPages bool
+	// clientScopes: the scopes are those that the client is registered for, whatever is asked.
+	clientScopes bool
 	// tokenLimit is how many tokens live per user, client and scope; zero is without limit.
 	tokenLimit int
 	// idleTTL is how long a token lives without being used; zero is for ever.

@@ -132,10 +132,15 @@ func (d Dialect) Kind() forge.Kind {
 		return forge.Gitea
 	case Forgejo:
 		return forge.Forgejo
+	case Bitbucket:
+		return forge.Bitbucket
 	default:
 		return forge.GitHub
 	}
 }
+
+// accountID is the id of the account that exercises sign in with.
+func (x *exercise) accountID() string { return x.config.Dialect.AccountID(exerciseUserID) }
 
 // code signs in at the forge and returns the code that comes back.
 func (b *bench) code(t *testing.T) string {

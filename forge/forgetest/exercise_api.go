@@ -29,7 +29,7 @@ func exerciseAccount(t *testing.T, x *exercise) {
 				}
 				return
 			}
-			if account.ID != "4711" || account.Login == "" || !forge.IsClean(account.Login) {
+			if account.ID != x.accountID() || account.Login == "" || !forge.IsClean(account.Login) {
 				t.Errorf("%q", account.Login)
 			}
 		})
@@ -48,7 +48,7 @@ func exerciseAccount(t *testing.T, x *exercise) {
 		b := x.bench(t)
 		port := b.port(t)
 		b.RenameUser(exerciseLogin, "alicia")
-		if account, err := port.Account(t.Context()); err != nil || account != (forge.Account{ID: "4711", Login: "alicia"}) {
+		if account, err := port.Account(t.Context()); err != nil || account != (forge.Account{ID: x.accountID(), Login: "alicia"}) {
 			t.Errorf("%v, %v", account, err)
 		}
 	})
@@ -160,6 +160,11 @@ func exerciseFaults(t *testing.T, x *exercise) {
 				b := x.bench(t)
 				port := b.port(t)
 				b.Next(endpoint, fault)
+				if isCut := strings.HasPrefix(fault.String(), "connection cut") && fault.String() != CutMidway().String(); isCut &&
+					x.config.Dialect == Bitbucket && endpoint == RepositoriesEndpoint {
+					// The list of workspaces has left a connection behind, on which net/http tries a GET a second time.
+					b.Next(endpoint, fault)
+				}
 				err := call.call(t.Context(), port)
 				want := forge.ErrUnavailable
 				switch isRedirect := strings.HasPrefix(fault.String(), "redirect"); {
@@ -249,7 +254,7 @@ func exerciseTogether(t *testing.T, x *exercise) {
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
-			if account, err := port.Account(t.Context()); err != nil || account.ID != "4711" {
+			if account, err := port.Account(t.Context()); err != nil || account.ID != x.accountID() {
 				t.Errorf("%v, %v", account, err)
 			}
 			if list, err := collect(t.Context(), port); err != nil || len(list) != 120 {

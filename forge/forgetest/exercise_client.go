@@ -213,7 +213,7 @@ func exerciseHTTPClient(t *testing.T, x *exercise) {
 			t.Fatal(err)
 		}
 		port := provider.Bind(forge.Binding{}, forge.StaticToken(token))
-		if account, err := port.Account(t.Context()); err != nil || account.ID != "4711" {
+		if account, err := port.Account(t.Context()); err != nil || account.ID != x.accountID() {
 			t.Errorf("%v, %v", account, err)
 		}
 		api := forge.APIBaseURL(connection)

@@ -1,7 +1,6 @@
 package forgetest
 
 import (
-	"strconv"
 	"strings"
 	"testing"
 
@@ -31,11 +30,11 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 		}
 		want := map[string]forge.Repository{}
 		for _, r := range Repositories(1, manyRepositories) {
-			id := strconv.FormatInt(r.ID, 10)
+			id := x.config.Dialect.RepositoryID(r.ID)
 			web := b.URL() + "/" + exerciseLogin + "/" + r.Name
 			want[id] = forge.Repository{
 				ID: id, Path: exerciseLogin + "/" + r.Name, WebURL: web, CloneURL: web + ".git",
-				Default: r.DefaultBranch, Private: r.Private, Archived: r.Archived,
+				Default: r.DefaultBranch, Private: r.Private, Archived: r.Archived && x.config.Dialect != Bitbucket, // which archives none
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -142,8 +141,12 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 		b := x.bench(t, withRepositories(manyRepositories))
 		port := b.port(t)
 		again := b.APIURL() + "/user/repos?page=1"
-		if x.config.Dialect == GitLab {
+		switch x.config.Dialect {
+		case GitLab:
 			again = b.APIURL() + "/projects?page=1"
+		case Bitbucket:
+			again = b.APIURL() + "/repositories/" + exerciseLogin + "?page=1"
+		case GitHub, GitHubApp, GitHubEnterprise, Gitea, Forgejo:
 		}
 		for range 5 {
 			b.Next(RepositoriesEndpoint, NextPageElsewhere(again))
@@ -154,7 +157,7 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 	if want, narrow := x.narrowScope(); narrow != nil {
 		t.Run("a missing scope is named", func(t *testing.T) {
 			t.Parallel()
-			b := x.bench(t, func(_ *Config, c *forge.Connection) { c.Scopes = narrow })
+			b := x.bench(t, func(config *Config, c *forge.Connection) { config.Clients[0].Scopes, c.Scopes = narrow, narrow })
 			_, err := collect(t.Context(), b.port(t))
 			missing := failsAs[*forge.ScopeMissingError](t, b, "repositories", err)
 			if diff := cmp.Diff(want, missing.Want); diff != "" {
@@ -171,6 +174,8 @@ func (x *exercise) narrowScope() (want, narrow []string) {
 		return []string{"api", "read_api"}, []string{"read_user"}
 	case Gitea, Forgejo:
 		return []string{"read:repository"}, []string{"read:user"}
+	case Bitbucket:
+		return []string{"repository"}, []string{"account"}
 	case GitHub, GitHubApp, GitHubEnterprise:
 	}
 	return nil, nil

@@ -76,7 +76,7 @@ func exerciseSignIn(t *testing.T, x *exercise) {
 			t.Error("binding contacted the forge")
 		}
 		account, err := port.Account(t.Context())
-		if diff := cmp.Diff(forge.Account{ID: "4711", Login: exerciseLogin}, account); err != nil || diff != "" {
+		if diff := cmp.Diff(forge.Account{ID: x.accountID(), Login: exerciseLogin}, account); err != nil || diff != "" {
 			t.Errorf("%v %s", err, diff)
 		}
 		if b.Count(UserEndpoint) != 1 || b.Count(VersionEndpoint)+b.Count(OtherEndpoint) != 0 {
@@ -88,8 +88,11 @@ func exerciseSignIn(t *testing.T, x *exercise) {
 		b := x.bench(t)
 		b.token(t)
 		sent := b.requests(TokenEndpoint)[0]
-		want := []string{"client_id", "client_secret", "code", "code_verifier", "grant_type", "redirect_uri"}
-		if diff := cmp.Diff(want, sent.Form); diff != "" || len(sent.Query) != 0 || sent.AuthScheme != "" {
+		want, scheme := []string{"client_id", "client_secret", "code", "code_verifier", "grant_type", "redirect_uri"}, ""
+		if b.traits.basicOnly {
+			want, scheme = []string{"code", "code_verifier", "grant_type", "redirect_uri"}, "Basic"
+		}
+		if diff := cmp.Diff(want, sent.Form); diff != "" || len(sent.Query) != 0 || sent.AuthScheme != scheme {
 			t.Errorf("query %v, authorization %q, form %s", sent.Query, sent.AuthScheme, diff)
 		}
 		if sent.Accept != "application/json" || sent.UserAgent == "" {
@@ -105,7 +108,7 @@ func exerciseSignIn(t *testing.T, x *exercise) {
 		if token.Access.Reveal() != long {
 			t.Fatal("the token is another one")
 		}
-		if account, err := b.bind(token).Account(t.Context()); err != nil || account.ID != "4711" {
+		if account, err := b.bind(token).Account(t.Context()); err != nil || account.ID != x.accountID() {
 			t.Errorf("%v, %v", account, err)
 		}
 	})
@@ -141,6 +144,9 @@ func exerciseExchange(t *testing.T, x *exercise) {
 		redirectRefused, unregisteredRefused = "redirect_uri_mismatch", "redirect_uri_mismatch"
 	case GitLab:
 		grantRefused, clientRefused = "invalid_grant", "invalid_client"
+		redirectRefused, unregisteredRefused = "invalid_grant", "invalid_grant"
+	case Bitbucket:
+		grantRefused, clientRefused = "invalid_grant", "unauthorized_client"
 		redirectRefused, unregisteredRefused = "invalid_grant", "invalid_grant"
 	case Gitea, Forgejo:
 	}

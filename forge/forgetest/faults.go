@@ -2,9 +2,11 @@ package forgetest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -225,11 +227,23 @@ func RedirectElsewhere(status int, target string) Fault {
 }
 
 // NextPageElsewhere answers as usual, but the link to the next page leads to target, whether or not there is a next
-// page.
+// page. It is where the dialect has it: in the Link header, or in the body.
 func NextPageElsewhere(target string) Fault {
-	return altered("next page elsewhere", func(answer *captured) {
-		answer.header.Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", target))
-	})
+	return Fault{"next page elsewhere", func(f *Forge, w http.ResponseWriter, r *http.Request) {
+		altered("", func(answer *captured) {
+			if !f.traits.bodyPages {
+				answer.header.Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", target))
+				return
+			}
+			var page map[string]json.RawMessage
+			if json.Unmarshal(answer.body.Bytes(), &page) != nil {
+				return // no page, but a refusal perhaps
+			}
+			page["next"] = json.RawMessage(strconv.Quote(target))
+			answer.body.Reset()
+			answer.body.Write(encode(page))
+		}).serve(f, w, r)
+	}}
 }
 
 // HostileLogin answers as usual, except that every login name in the body is replaced by these bytes, which need not
@@ -237,7 +251,7 @@ func NextPageElsewhere(target string) Fault {
 func HostileLogin(login string) Fault {
 	return altered("hostile login", func(answer *captured) {
 		body := answer.body.String()
-		for _, field := range []string{`"login":"`, `"username":"`, `"preferred_username":"`} {
+		for _, field := range []string{`"login":"`, `"username":"`, `"preferred_username":"`, `"nickname":"`} {
 			body = replaceField(body, field, rawJSONString(login))
 		}
 		answer.body.Reset()

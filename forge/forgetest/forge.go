@@ -72,6 +72,8 @@ func newDialect(f *Forge) dialect {
 		return &gitlab{f}
 	case Gitea, Forgejo:
 		return newGitea(f)
+	case Bitbucket:
+		return &bitbucket{f}
 	case GitHub, GitHubApp, GitHubEnterprise:
 		return &github{f}
 	default:

@@ -105,7 +105,7 @@ func (g *github) mint(*pair) (access, refresh string) {
 }
 
 func (g *github) refuseRefresh(t *token, client string) reason {
-	if t.kind != RefreshTokenIssue || t.pair.client != client || t.revoked || t.spent || t.lapsed(g.f.ledger.now()) {
+	if t.kind != RefreshTokenIssue || t.pair.client != client || t.revoked || t.isSpent(g.f.ledger.now(), 0) || t.lapsed(g.f.ledger.now()) {
 		return badRefresh
 	}
 	return noReason

@@ -56,7 +56,7 @@ func hex64() string {
 }
 
 func (g *gitlab) refuseRefresh(t *token, client string) reason {
-	if t.kind != RefreshTokenIssue || t.pair.client != client || t.revoked || t.spent || t.lapsed(g.f.ledger.now()) {
+	if t.kind != RefreshTokenIssue || t.pair.client != client || t.revoked || t.isSpent(g.f.ledger.now(), 0) || t.lapsed(g.f.ledger.now()) {
 		return badRefresh
 	}
 	return noReason

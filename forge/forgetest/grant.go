@@ -29,7 +29,10 @@ func (f *Forge) readGrant(r *http.Request) grantRequest {
 		code: form.Get("code"), redirect: form.Get("redirect_uri"), redirectSent: sent && form.Get("redirect_uri") != "",
 		verifier: form.Get("code_verifier"), refresh: form.Get("refresh_token"),
 	}
-	if id, password, ok := r.BasicAuth(); ok && f.traits.basicAuth {
+	if f.traits.basicOnly {
+		g.client, g.secret = "", ""
+	}
+	if id, password, ok := r.BasicAuth(); ok && (f.traits.basicAuth || f.traits.basicOnly) {
 		if unescaped, err := url.QueryUnescape(id); err == nil {
 			id = unescaped
 		}

@@ -52,7 +52,13 @@ type token struct {
 	expires  time.Time
 	lastUsed time.Time
 	revoked  bool
-	spent    bool
+	// spent is when a refresh token was used first, zero if it was not.
+	spent time.Time
+}
+
+// isSpent reports whether a refresh token was used, and the time in which it works once more is over.
+func (t *token) isSpent(now time.Time, grace time.Duration) bool {
+	return !t.spent.IsZero() && !now.Before(t.spent.Add(grace))
 }
 
 // consent is what a user granted an application. At Gitea and Forgejo it is the grant itself: tokens name it, and the

@@ -121,7 +121,9 @@ func (s library) RemoveByAccess(_ context.Context, value string) error {
 // RemoveByRefresh implements [oauth2.TokenStore]: the refresh token is spent.
 func (s library) RemoveByRefresh(_ context.Context, value string) error {
 	if t := s.f.ledger.tokens[value]; t != nil {
-		t.spent = true
+		if t.spent.IsZero() {
+			t.spent = s.f.ledger.now()
+		}
 	}
 	return nil
 }

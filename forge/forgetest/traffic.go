@@ -24,6 +24,7 @@ const (
 	RefreshEndpoint       Endpoint = "refresh"
 	RevokeEndpoint        Endpoint = "revoke"
 	UserEndpoint          Endpoint = "user"
+	WorkspacesEndpoint    Endpoint = "workspaces"
 	RepositoriesEndpoint  Endpoint = "repositories"
 	RepositoryEndpoint    Endpoint = "repository"
 	FileEndpoint          Endpoint = "file"
@@ -65,13 +66,21 @@ func (f *Forge) endpoint(r *http.Request) Endpoint {
 		return PageEndpoint
 	case strings.HasSuffix(path, "/user"), strings.HasSuffix(path, "/userinfo"):
 		return UserEndpoint
-	case strings.HasSuffix(path, "/user/repos"), strings.HasSuffix(path, "/projects"):
+	case strings.HasSuffix(path, "/user/repos"), strings.HasSuffix(path, "/projects"), isWorkspaceList(path):
 		return RepositoriesEndpoint
+	case strings.HasSuffix(path, "/user/workspaces"):
+		return WorkspacesEndpoint
 	case strings.HasSuffix(path, "/version"):
 		return VersionEndpoint
 	default:
 		return workEndpoint(path)
 	}
+}
+
+// isWorkspaceList reports whether a path is /repositories/{workspace}, where Bitbucket lists the repositories of one.
+func isWorkspaceList(path string) bool {
+	_, workspace, found := strings.Cut(path, "/2.0/repositories/")
+	return found && workspace != "" && !strings.Contains(workspace, "/")
 }
 
 // workEndpoint classifies what is below a repository. The first match counts, so that a file's path may hold any word.
