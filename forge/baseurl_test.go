@@ -123,13 +123,15 @@ func TestAPIBaseURL(t *testing.T) {
 		"a data-resident enterprise has one, too":     {forge.GitHub, "https://octo.ghe.com", "https://api.octo.ghe.com"},
 		"an Enterprise Server has a path":             {forge.GitHub, "https://ghe.example", "https://ghe.example/api/v3"},
 		"a name that ends like github.com has a path": {forge.GitHub, "https://notgithub.com", "https://notgithub.com/api/v3"},
-		"GitLab":                                {forge.GitLab, "https://gitlab.com", "https://gitlab.com/api/v4"},
-		"GitLab below a prefix":                 {forge.GitLab, "https://example.com/git", "https://example.com/git/api/v4"},
-		"Gitea":                                 {forge.Gitea, "https://gitea.com", "https://gitea.com/api/v1"},
-		"Forgejo on a port":                     {forge.Forgejo, "http://127.0.0.1:3000", "http://127.0.0.1:3000/api/v1"},
-		"a loopback stand-in for github.com":    {forge.GitHub, "http://127.0.0.1:3000", "http://127.0.0.1:3000/api/v3"},
-		"an enterprise's name is one label":     {forge.GitHub, "https://a.b.ghe.com", "https://a.b.ghe.com/api/v3"},
-		"over http there is no data residency.": {forge.GitHub, "http://octo.ghe.com", "http://octo.ghe.com/api/v3"},
+		"GitLab":                                 {forge.GitLab, "https://gitlab.com", "https://gitlab.com/api/v4"},
+		"GitLab below a prefix":                  {forge.GitLab, "https://example.com/git", "https://example.com/git/api/v4"},
+		"Gitea":                                  {forge.Gitea, "https://gitea.com", "https://gitea.com/api/v1"},
+		"Forgejo on a port":                      {forge.Forgejo, "http://127.0.0.1:3000", "http://127.0.0.1:3000/api/v1"},
+		"a loopback stand-in for github.com":     {forge.GitHub, "http://127.0.0.1:3000", "http://127.0.0.1:3000/api/v3"},
+		"an enterprise's name is one label":      {forge.GitHub, "https://a.b.ghe.com", "https://a.b.ghe.com/api/v3"},
+		"over http there is no data residency.":  {forge.GitHub, "http://octo.ghe.com", "http://octo.ghe.com/api/v3"},
+		"Bitbucket Cloud has a host for its API": {forge.Bitbucket, "https://bitbucket.org", "https://api.bitbucket.org/2.0"},
+		"a loopback stand-in for Bitbucket":      {forge.Bitbucket, "http://127.0.0.1:3000/bb", "http://127.0.0.1:3000/bb/2.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -82,15 +82,15 @@ func ParseKind(s string) (Kind, error) {
 	}
 }
 
-// atlassianID is an account_id of Bitbucket: 557058:6b… (a number and a UUID) or 24 hexadecimal digits, of which Atlassian
-// promises letters, digits, colons and hyphens, 128 at most.
-var atlassianID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z:-]{0,127}$`)
+// atlassianID is an account_id of Bitbucket: 557058:6b… (a number and a UUID) or 24 hexadecimal digits. Atlassian promises no
+// more than letters, digits, colons and hyphens, 128 at most; that none is short tells it from a nickname.
+var atlassianID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z:-]{19,127}$`)
 
 // IsAccountID reports whether s is an account's immutable id as forges of the kind write it: a positive number, and at
 // Bitbucket an Atlassian account id.
 func (k Kind) IsAccountID(s string) bool {
 	if k == Bitbucket {
-		return atlassianID.MatchString(s)
+		return atlassianID.MatchString(s) && strings.ContainsAny(s, "0123456789")
 	}
 	id, err := strconv.ParseInt(s, 10, 64)
 	return err == nil && Number(id) == s

@@ -80,6 +80,10 @@ func TestCheckScopes(t *testing.T) {
 		"GitHub's names do not pass on Gitea":        {forge.Gitea, "read:user repo", `"repo"`},
 		"Gitea's plain user scope does not exist":    {forge.Gitea, "user", `"user"`},
 		"a name that GitLab knows twice is harmless": {forge.GitLab, strings.Repeat("api ", 2), ""},
+		"Bitbucket's own":                            {forge.Bitbucket, "account:write repository:admin pipeline", ""},
+		"no scope on Bitbucket names no account":     {forge.Bitbucket, "", "nobody could sign in"},
+		"Bitbucket without the account":              {forge.Bitbucket, "email pullrequest:write webhook", "nobody could sign in"},
+		"an API token's name on Bitbucket":           {forge.Bitbucket, "read:user:bitbucket", `"read:user:bitbucket"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,6 +127,45 @@ func TestValidateCatchesWhatIsNotGitHubsWebRoot(t *testing.T) {
 		c := forge.Connection{Name: "github", Kind: forge.GitHub, BaseURL: base, ClientID: "id", ClientSecret: secret.New("s")}
 		if err := c.Validate(); (err == nil) != ok {
 			t.Errorf("%s: %v", base, err)
+		}
+	}
+}
+
+func TestValidateTakesBitbucketCloudAndLoopback(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]string{
+		"https://bitbucket.org": "", "http://127.0.0.1:7990": "", "http://localhost/forge": "", "http://[::1]:1": "", "https://127.0.0.2": "",
+		"https://api.bitbucket.org": "web root", "https://www.bitbucket.org": "web root", "https://bitbucket.org/team": "web root",
+		"http://bitbucket.org": "web root", "https://bitbucket.org:8443": "web root",
+		"https://bitbucket.example.org": "Data Center", "https://notbitbucket.org": "Data Center",
+	} {
+		c := forge.Connection{
+			Name: "bitbucket", Kind: forge.Bitbucket, BaseURL: base, ClientID: "id", ClientSecret: secret.New("s"), Scopes: []string{"account"},
+		}
+		err := c.Validate()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", base, err, want)
+		}
+	}
+}
+
+func TestAccountIDs(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]string{
+		"1": "number", "583231": "number", "9223372036854775807": "number",
+		"557058:6b1a2f3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c": "Atlassian", "5b10ac8d82e05b22cc7d4ef5": "Atlassian", strings.Repeat("a1", 64): "Atlassian",
+		"": "", "0": "", "-1": "", "007": "", "+1": "", " 1": "", "1\n": "", "9223372036854775808": "", "octocat": "", "some-nickname-of-somebody": "",
+		"{6b1a2f3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c}": "", ":557058:6b1a2f3c-0d4e-4f5a-8b6c": "", "557058:6b1a2f3c-0d4e-4f5a,8b6c": "",
+		"557058:6b1a2f3c-0d4e-4f5a/8b6c": "", "557058:6b1a2f3c-0d4e-4f5a-é": "", strings.Repeat("a1", 64) + "a": "",
+	} {
+		for _, info := range forge.Kinds() {
+			form := "number"
+			if info.Kind == forge.Bitbucket {
+				form = "Atlassian"
+			}
+			if got := info.Kind.IsAccountID(id); got != (want == form) {
+				t.Errorf("%s: IsAccountID(%q) = %t", info.Kind, id, got)
+			}
 		}
 	}
 }

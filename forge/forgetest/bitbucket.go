@@ -5,9 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -159,54 +157,23 @@ func (b *bitbucket) throttle(w http.ResponseWriter, _ *http.Request, status int,
 	b.refuse(w, status, "Rate limit for this resource has been exceeded")
 }
 
-// Ids at Bitbucket. Each kind of thing has UUIDs of its own, which end with the number that the ledger knows it by.
-
-type bitbucketKind string
-
+// Ids at Bitbucket are UUIDs, of which the last digits are the number that the ledger knows a thing by.
 const (
-	bitbucketUser       bitbucketKind = "acc0"
-	bitbucketWorkspace  bitbucketKind = "503c"
-	bitbucketRepo       bitbucketKind = "4e90"
-	bitbucketWebhook    bitbucketKind = "600c"
-	bitbucketUUIDLayout               = "{7a5e0000-%s-4000-8000-%012d}"
+	bitbucketThing     = "{7a5e0000-0000-4000-8000-%012d}" // repositories and webhooks
+	bitbucketUser      = "{7a5e0000-acc0-4000-8000-%012d}"
+	bitbucketWorkspace = "{7a5e0000-503c-4000-8000-%012d}"
+	bitbucketAtlassian = "557058:7a5e0000-acc0-4000-8000-%012d"
 )
 
-func (k bitbucketKind) uuid(n int64) string { return fmt.Sprintf(bitbucketUUIDLayout, string(k), n) }
+func bitbucketUUID(n int64) string { return fmt.Sprintf(bitbucketThing, n) }
 
-var bitbucketUUIDShape = regexp.MustCompile(`^\{7a5e0000-([0-9a-f]{4})-4000-8000-([0-9]{12})\}$`)
+func bitbucketAccountID(n int64) string { return fmt.Sprintf(bitbucketAtlassian, n) }
 
-// number is what the UUID of a thing of this kind stands for; 0 for none.
-func (k bitbucketKind) number(uuid string) int64 {
-	found := bitbucketUUIDShape.FindStringSubmatch(uuid)
-	if found == nil || found[1] != string(k) {
+// bitbucketNumber is the number of a repository or webhook, 0 for what is none.
+func bitbucketNumber(uuid string) int64 {
+	var n int64
+	if _, err := fmt.Sscanf(uuid, bitbucketThing, &n); err != nil || bitbucketUUID(n) != uuid {
 		return 0
 	}
-	n, _ := strconv.ParseInt(found[2], 10, 64) // digits alone
 	return n
-}
-
-const atlassianPrefix = "557058:7a5e0000-acc0-4000-8000-"
-
-// AccountID is the immutable id of an account as the forge tells it, by the number that a [User] has.
-func (d Dialect) AccountID(n int64) string {
-	if d == Bitbucket {
-		return atlassianPrefix + fmt.Sprintf("%012d", n)
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-// RepositoryID is the immutable id of a repository as the forge tells it, by the number that a [Repository] has.
-func (d Dialect) RepositoryID(n int64) string {
-	if d == Bitbucket {
-		return bitbucketRepo.uuid(n)
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-// HookID is the id of a webhook as the forge tells it, by the number that a [Webhook] has.
-func (d Dialect) HookID(n int64) string {
-	if d == Bitbucket {
-		return bitbucketWebhook.uuid(n)
-	}
-	return strconv.FormatInt(n, 10)
 }

@@ -133,13 +133,13 @@ func (b *bitbucket) author(id int64) *bitbucketAccount {
 		return nil
 	}
 	return &bitbucketAccount{
-		Type: "user", UUID: bitbucketUser.uuid(u.ID), AccountID: Bitbucket.AccountID(u.ID), Nickname: u.Login, DisplayName: u.Name,
+		Type: "user", UUID: fmt.Sprintf(bitbucketUser, u.ID), AccountID: bitbucketAccountID(u.ID), Nickname: u.Login, DisplayName: u.Name,
 	}
 }
 
 func (b *bitbucket) user(w http.ResponseWriter, _ *http.Request, who caller) {
 	writeJSON(w, http.StatusOK, bitbucketJSON, bitbucketAccount{
-		Type: "user", UUID: bitbucketUser.uuid(who.user.ID), AccountID: Bitbucket.AccountID(who.user.ID), Nickname: who.user.Login,
+		Type: "user", UUID: fmt.Sprintf(bitbucketUser, who.user.ID), AccountID: bitbucketAccountID(who.user.ID), Nickname: who.user.Login,
 		DisplayName: who.user.Name, AccountStatus: "active", CreatedOn: founded,
 	})
 }
@@ -182,15 +182,15 @@ type bitbucketNamespace struct {
 func (who caller) namespace(repository Repository) bitbucketNamespace {
 	slug := who.ownerOf(repository)
 	if slug == who.user.Login {
-		return bitbucketNamespace{Type: "workspace", UUID: bitbucketWorkspace.uuid(who.user.ID), Slug: slug}
+		return bitbucketNamespace{Type: "workspace", UUID: fmt.Sprintf(bitbucketWorkspace, who.user.ID), Slug: slug}
 	}
 	i := slices.IndexFunc(who.user.Repositories, func(r Repository) bool { return who.ownerOf(r) == slug })
-	return bitbucketNamespace{Type: "workspace", UUID: bitbucketWorkspace.uuid(who.ownerID(who.user.Repositories[i])), Slug: slug}
+	return bitbucketNamespace{Type: "workspace", UUID: fmt.Sprintf(bitbucketWorkspace, who.ownerID(who.user.Repositories[i])), Slug: slug}
 }
 
 // namespaces are the workspaces that the caller is in: their own, and those of the other owners.
 func (who caller) namespaces() []bitbucketNamespace {
-	all := []bitbucketNamespace{{Type: "workspace", UUID: bitbucketWorkspace.uuid(who.user.ID), Slug: who.user.Login}}
+	all := []bitbucketNamespace{{Type: "workspace", UUID: fmt.Sprintf(bitbucketWorkspace, who.user.ID), Slug: who.user.Login}}
 	for _, r := range who.user.Repositories {
 		if in := who.namespace(r); !slices.Contains(all, in) {
 			all = append(all, in)
@@ -231,7 +231,7 @@ type bitbucketRepository struct {
 
 func (b *bitbucket) describe(who caller, repository Repository) bitbucketRepository {
 	answer := bitbucketRepository{
-		Type: "repository", UUID: bitbucketRepo.uuid(repository.ID), FullName: who.ownerOf(repository) + "/" + repository.Name,
+		Type: "repository", UUID: bitbucketUUID(repository.ID), FullName: who.ownerOf(repository) + "/" + repository.Name,
 		Name: repository.Name, Slug: repository.Name, Description: repository.Description, Private: repository.Private, SCM: "git",
 		Workspace: who.namespace(repository), CreatedOn: founded, UpdatedOn: founded,
 	}
@@ -273,7 +273,7 @@ func (b *bitbucket) place(r *http.Request, who caller) (bitbucketPlace, bool) {
 	for _, repository := range who.user.Repositories {
 		in := who.namespace(repository)
 		isIn := workspace == in.UUID || strings.EqualFold(workspace, in.Slug)
-		if bitbucketRepo.uuid(repository.ID) == slug && (isIn || workspace == "{}") || isIn && strings.EqualFold(slug, repository.Name) {
+		if bitbucketUUID(repository.ID) == slug && (isIn || workspace == "{}") || isIn && strings.EqualFold(slug, repository.Name) {
 			return bitbucketPlace{who, repository}, true
 		}
 	}

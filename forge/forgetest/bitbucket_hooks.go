@@ -23,7 +23,7 @@ type bitbucketHook struct {
 
 func (b *bitbucket) describeHook(h *hook) bitbucketHook {
 	return bitbucketHook{
-		Type: "webhook_subscription", UUID: bitbucketWebhook.uuid(h.id), URL: h.url, Description: "forgeauth", SubjectType: "repository",
+		Type: "webhook_subscription", UUID: bitbucketUUID(h.id), URL: h.url, Description: "forgeauth", SubjectType: "repository",
 		Active: h.active, Events: append([]string{}, h.events...), SecretSet: h.secret != "", CreatedAt: founded,
 	}
 }
@@ -114,7 +114,7 @@ func (b *bitbucket) changeHook(w http.ResponseWriter, r *http.Request, at bitbuc
 	b.f.inside(at.repository, func(c *contents) {
 		next := hook{active: true}
 		if done == http.StatusOK {
-			is := c.hooks[bitbucketWebhook.number(r.PathValue("hook"))]
+			is := c.hooks[bitbucketNumber(r.PathValue("hook"))]
 			if is == nil {
 				return
 			}
@@ -142,7 +142,7 @@ func (b *bitbucket) changeHook(w http.ResponseWriter, r *http.Request, at bitbuc
 }
 
 func (b *bitbucket) deleteHook(w http.ResponseWriter, r *http.Request, at bitbucketPlace) {
-	id, found := bitbucketWebhook.number(r.PathValue("hook")), false
+	id, found := bitbucketNumber(r.PathValue("hook")), false
 	b.f.inside(at.repository, func(c *contents) {
 		found = c.hooks[id] != nil
 		delete(c.hooks, id)
@@ -215,7 +215,7 @@ func (b *bitbucket) delivery(what happening) (http.Header, []byte) {
 	header.Set("User-Agent", "Bitbucket-Webhooks/2.0")
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Event-Key", bitbucketEvent(what.Event))
-	header.Set("X-Hook-UUID", strings.Trim(bitbucketWebhook.uuid(what.hook.id), "{}"))
+	header.Set("X-Hook-UUID", strings.Trim(bitbucketUUID(what.hook.id), "{}"))
 	header.Set("X-Request-UUID", what.id)
 	header.Set("X-Attempt-Number", "1")
 	if what.hook.secret != "" {

@@ -26,7 +26,7 @@ const (
 	// Forgejo is Forgejo 15 with its default of single-use refresh tokens; [Config.Rotation] turns rotation off.
 	Forgejo
 	// Bitbucket is Bitbucket Cloud, with its API under /2.0 of the same origin. Its accounts, repositories and webhooks have
-	// ids that are no numbers; see [Dialect.AccountID].
+	// ids that are no numbers, but end with them.
 	Bitbucket
 )
 

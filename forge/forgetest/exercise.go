@@ -140,7 +140,20 @@ func (d Dialect) Kind() forge.Kind {
 }
 
 // accountID is the id of the account that exercises sign in with.
-func (x *exercise) accountID() string { return x.config.Dialect.AccountID(exerciseUserID) }
+func (x *exercise) accountID() string {
+	if x.config.Dialect == Bitbucket {
+		return bitbucketAccountID(exerciseUserID)
+	}
+	return forge.Number(exerciseUserID)
+}
+
+// id is what the port calls the repository or webhook to which the stand-in gave a number.
+func (x *exercise) id(n int64) string {
+	if x.config.Dialect == Bitbucket {
+		return bitbucketUUID(n)
+	}
+	return forge.Number(n)
+}
 
 // code signs in at the forge and returns the code that comes back.
 func (b *bench) code(t *testing.T) string {

@@ -30,7 +30,7 @@ func exerciseRepositories(t *testing.T, x *exercise) {
 		}
 		want := map[string]forge.Repository{}
 		for _, r := range Repositories(1, manyRepositories) {
-			id := x.config.Dialect.RepositoryID(r.ID)
+			id := x.id(r.ID)
 			web := b.URL() + "/" + exerciseLogin + "/" + r.Name
 			want[id] = forge.Repository{
 				ID: id, Path: exerciseLogin + "/" + r.Name, WebURL: web, CloneURL: web + ".git",
