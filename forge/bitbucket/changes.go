@@ -161,7 +161,7 @@ func (p *port) OpenChange(ctx context.Context, in forge.RepositoryRef, c forge.N
 		return forge.Change{}, p.Fail(op, fmt.Errorf("%w (the main branch cannot be proposed to itself)", forge.ErrInvalid))
 	}
 	// Asked before anything is written, so that what can fail afterwards is little.
-	head, _, err := p.resolve(ctx, op, below, c.Source)
+	head, err := p.resolve(ctx, op, below, c.Source)
 	if errors.Is(err, forge.ErrNotFound) {
 		err = p.Fail(op, fmt.Errorf("%w (there is no such source branch)", forge.ErrInvalid))
 	}

@@ -26,6 +26,8 @@ type newWebhook struct {
 	Active      bool     `json:"active"`
 	Secret      string   `json:"secret"`
 	Events      []string `json:"events"`
+	// Unverified is false, so that Bitbucket looks at the receiver's certificate, whatever people chose before.
+	Unverified bool `json:"skip_cert_verification"`
 }
 
 // hookDescription is what people see in the list of webhooks; Bitbucket requires one.
@@ -136,7 +138,7 @@ func (p *port) RemoveHook(ctx context.Context, in forge.RepositoryRef, id string
 		return err
 	}
 	err = p.Do(ctx, op, http.MethodDelete, below+"/hooks/"+url.PathEscape(id), nil)
-	if errors.Is(err, forge.ErrNotFound) {
+	if errors.Is(err, forge.ErrNotFound) && !errors.Is(err, forge.ErrMoved) {
 		return nil
 	}
 	return err

@@ -148,7 +148,7 @@ func (p *port) File(ctx context.Context, in forge.RepositoryRef, path, revision 
 	if err != nil {
 		return forge.File{}, err
 	}
-	commit, asked, err := p.resolve(ctx, op, below, revision)
+	commit, err := p.resolve(ctx, op, below, revision)
 	if err != nil {
 		return forge.File{}, err
 	}
@@ -163,10 +163,13 @@ func (p *port) File(ctx context.Context, in forge.RepositoryRef, path, revision 
 		return forge.File{}, p.Fail(op, forge.ErrTooLarge)
 	}
 	content, _, err := p.Raw(ctx, op, at, "*/*", forge.MaxFile)
-	if err != nil {
+	switch {
+	case err != nil:
 		return forge.File{}, err
+	case int64(len(content)) != found.Size:
+		return forge.File{}, p.nonsense(op, "is not the file that it has announced")
 	}
-	return forge.File{Path: path, Revision: asked, Content: content}, nil
+	return forge.File{Path: path, Revision: revision, Content: content}, nil
 }
 
 var (
@@ -183,38 +186,39 @@ type ref struct {
 	} `json:"target"`
 }
 
-// resolve returns the commit that a revision names, and the revision, which is the main branch's name where none was given.
-// A branch counts before a tag of the same name. (Bitbucket Cloud REST API: Refs, List branches and tags)
-func (p *port) resolve(ctx context.Context, op, below, revision string) (commit, asked string, err error) {
-	if asked = revision; asked == "" {
+// resolve returns the commit that a revision names; none is the main branch. A branch counts before a tag of the same name.
+// (Bitbucket Cloud REST API: Refs, List branches and tags)
+func (p *port) resolve(ctx context.Context, op, below, revision string) (string, error) {
+	name := revision
+	if name == "" {
 		r, err := p.locate(ctx, op, below)
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
-		if asked = r.Default; asked == "" {
-			return "", "", p.Fail(op, forge.ErrNotFound)
+		if name = r.Default; name == "" {
+			return "", p.Fail(op, forge.ErrNotFound)
 		}
 	}
-	if fullHash.MatchString(asked) {
-		return asked, asked, nil
+	if fullHash.MatchString(name) {
+		return name, nil
 	}
-	query := url.Values{"q": {"name=" + quoted(asked)}, "pagelen": {"100"}}
+	commit, query := "", url.Values{"q": {"name=" + quoted(name)}, "pagelen": {"100"}}
 	for r, err := range forge.BodyPages[ref](ctx, p.Caller, op, below+"/refs?"+query.Encode()) {
 		switch {
 		case err != nil:
-			return "", "", err
-		case r.Name != asked || !fullHash.MatchString(r.Target.Hash):
+			return "", err
+		case r.Name != name || !fullHash.MatchString(r.Target.Hash):
 		case commit == "", r.Type == "branch":
 			commit = r.Target.Hash
 		}
 	}
-	if commit == "" && shortHash.MatchString(asked) {
-		commit = asked
+	switch {
+	case commit != "":
+		return commit, nil
+	case shortHash.MatchString(name):
+		return name, nil
 	}
-	if commit == "" {
-		return "", "", p.Fail(op, forge.ErrNotFound)
-	}
-	return commit, asked, nil
+	return "", p.Fail(op, forge.ErrNotFound)
 }
 
 // quoted writes a string for Bitbucket's query language (Bitbucket Cloud REST API: Introduction, Filtering).

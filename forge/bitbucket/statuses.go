@@ -44,9 +44,14 @@ func (p *port) SetStatus(ctx context.Context, in forge.RepositoryRef, commit str
 			return p.nonsense(op, "names no repository")
 		}
 	}
-	return p.Do(ctx, op, http.MethodPost, below+"/commit/"+commit+"/statuses/build", buildStatus{
+	status := buildStatus{
 		Key: statusKey(s.Context), State: statusState(s.State), Name: s.Context, URL: literally(address), Description: s.Summary(),
-	})
+	}
+	kept, err := forge.Send[buildStatus](ctx, p.Caller, op, http.MethodPost, below+"/commit/"+commit+"/statuses/build", status)
+	if err == nil && (kept.Key != status.Key || kept.State != status.State) {
+		err = p.nonsense(op, "is about another status")
+	}
+	return err
 }
 
 // statusState is a verdict in Bitbucket's words. STOPPED is a check that did not come to one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,11 +67,13 @@ func (b *bitbucket) routes(mux *http.ServeMux) {
 	} {
 		method, below, _ := strings.Cut(route, " ")
 		mux.HandleFunc(method+" /2.0/repositories/{workspace}/{slug}"+below, b.bound(func(w http.ResponseWriter, r *http.Request, who caller) {
-			at, ok := b.place(r, who)
+			at, moved, ok := b.place(r, who)
 			switch {
 			case !ok:
 				b.refuse(w, http.StatusNotFound, "You may not have access to this repository or it no longer exists in this workspace. "+
 					"If you think this repository exists and you have access, make sure you are authenticated.")
+			case moved:
+				b.lead(w, r, at)
 			case at.repository.ReadOnly && (is.write || is.admin):
 				b.refuse(w, http.StatusForbidden, "Your credentials do not have the privilege that this needs.")
 			default:
@@ -266,18 +269,27 @@ type bitbucketPlace struct {
 	repository Repository
 }
 
-// place finds the repository that a request is about: by slugs, by UUIDs, or by its UUID in the workspace {}. Nothing leads from
-// a former name to it.
-func (b *bitbucket) place(r *http.Request, who caller) (bitbucketPlace, bool) {
+// place finds the repository that a request is about: by slugs, by UUIDs, by its UUID in the workspace {}, or by slugs that it
+// had.
+func (b *bitbucket) place(r *http.Request, who caller) (at bitbucketPlace, moved, ok bool) {
 	workspace, slug := r.PathValue("workspace"), r.PathValue("slug")
 	for _, repository := range who.user.Repositories {
 		in := who.namespace(repository)
 		isIn := workspace == in.UUID || strings.EqualFold(workspace, in.Slug)
 		if bitbucketUUID(repository.ID) == slug && (isIn || workspace == "{}") || isIn && strings.EqualFold(slug, repository.Name) {
-			return bitbucketPlace{who, repository}, true
+			return bitbucketPlace{who, repository}, false, true
 		}
 	}
-	return bitbucketPlace{}, false
+	found, moved, ok := b.f.repositoryAt(who, workspace+"/"+slug)
+	return bitbucketPlace{who, found}, moved, ok
+}
+
+// lead answers where a repository was before it was renamed: that it is redirected has been seen, with which status has not.
+func (b *bitbucket) lead(w http.ResponseWriter, r *http.Request, at bitbucketPlace) {
+	parts := strings.SplitN(r.URL.EscapedPath(), "/", 6) // "", 2.0, repositories, workspace, slug, what is below
+	parts[4] = url.PathEscape(at.repository.Name)
+	w.Header().Set("Location", b.f.root(r)+strings.Join(parts, "/")+"?"+r.URL.RawQuery)
+	b.refuse(w, http.StatusMovedPermanently, "Repository has moved")
 }
 
 func (b *bitbucket) repository(w http.ResponseWriter, _ *http.Request, at bitbucketPlace) {

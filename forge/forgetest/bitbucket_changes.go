@@ -139,15 +139,15 @@ func (b *bitbucket) openPull(w http.ResponseWriter, r *http.Request, at bitbucke
 		case head == base:
 			field, wrong = "source", "There are no changes to be pulled"
 		default:
-			c.changeNumber++
-			c.changes[c.changeNumber] = &change{
+			opened := c.nextChange(Bitbucket)
+			c.changes[opened] = &change{
 				issue: issue{
-					number: c.changeNumber, title: sent.Title, body: sent.Description, open: true, author: at.who.user.ID,
+					number: opened, title: sent.Title, body: sent.Description, open: true, author: at.who.user.ID,
 					created: b.f.ledger.now(),
 				},
 				source: source, target: target, draft: sent.Draft,
 			}
-			answer = b.describePull(at, c.changes[c.changeNumber], head, base)
+			answer = b.describePull(at, c.changes[opened], head, base)
 		}
 	})
 	if wrong != "" {

@@ -18,13 +18,14 @@ type bitbucketHook struct {
 	Active      bool     `json:"active"`
 	Events      []string `json:"events"`
 	SecretSet   bool     `json:"secret_set"`
+	Unverified  bool     `json:"skip_cert_verification"`
 	CreatedAt   string   `json:"created_at"`
 }
 
 func (b *bitbucket) describeHook(h *hook) bitbucketHook {
 	return bitbucketHook{
 		Type: "webhook_subscription", UUID: bitbucketUUID(h.id), URL: h.url, Description: "forgeauth", SubjectType: "repository",
-		Active: h.active, Events: append([]string{}, h.events...), SecretSet: h.secret != "", CreatedAt: founded,
+		Active: h.active, Events: append([]string{}, h.events...), SecretSet: h.secret != "", Unverified: h.unverified, CreatedAt: founded,
 	}
 }
 
@@ -52,6 +53,7 @@ type bitbucketHookRequest struct {
 	Active      *bool    `json:"active"`
 	Secret      *string  `json:"secret"`
 	Events      []string `json:"events"`
+	Unverified  *bool    `json:"skip_cert_verification"`
 }
 
 // apply changes a webhook as a request says, and returns what is wrong with that. A secret that is left out stays.
@@ -71,7 +73,10 @@ func (sent bitbucketHookRequest) apply(h *hook) (field, wrong string) {
 			return "events", event + " is not a valid event"
 		}
 	}
-	h.url, h.events = sent.URL, slices.Clone(sent.Events)
+	h.url, h.events, h.form = sent.URL, slices.Clone(sent.Events), false // there are no forms here
+	if sent.Unverified != nil {
+		h.unverified = *sent.Unverified
+	}
 	if sent.Active != nil {
 		h.active = *sent.Active
 	}

@@ -166,6 +166,9 @@ func exerciseOpenChange(t *testing.T, x *exercise) {
 			c.Users[0].Repositories[1].Archived, c.Users[0].Repositories[2].ReadOnly = true, true
 		})
 		for _, id := range []int64{repositoryID + 1, repositoryID + 2} {
+			if w.noArchive && id == repositoryID+1 {
+				continue
+			}
 			w.Commit(id, "new", "new", []byte("x"))
 			_, err := w.port.OpenChange(t.Context(), forge.RepositoryRef{ID: w.id(id)}, forge.NewChange{Title: "New", Source: "new", Target: targetBranch})
 			if w.readersPropose && id == repositoryID+2 {

@@ -62,9 +62,10 @@ func (w *workshop) allHappenings() []Happening {
 		{Event: forge.HookPush},
 		{Event: forge.HookPush, Branch: sourceBranch},
 		{Event: forge.HookChange, Number: w.change},
-		{Event: forge.HookIssue, Number: w.issue},
-		{Event: forge.HookComment, Number: w.issue},
 		{Event: forge.HookComment, Number: w.change, OnChange: true},
+	}
+	if !w.noIssues {
+		all = append(all, Happening{Event: forge.HookIssue, Number: w.issue}, Happening{Event: forge.HookComment, Number: w.issue})
 	}
 	if w.pings {
 		all = append(all, Happening{Event: forge.HookPing})
@@ -113,7 +114,7 @@ func exerciseDeliveries(t *testing.T, x *exercise) {
 		t.Parallel()
 		w := x.workshop(t)
 		r := receive(t, w.provider.HookVerifier(), secret.New(hookSecret))
-		for _, event := range []forge.HookEvent{forge.HookPush, forge.HookChange, forge.HookIssue, forge.HookComment} {
+		for _, event := range w.heard(forge.HookPush, forge.HookChange, forge.HookIssue, forge.HookComment) {
 			spec := hookSpec(r.URL)
 			spec.Events = []forge.HookEvent{event}
 			if _, err := w.port.EnsureHook(t.Context(), w.byPath(), spec); err != nil {

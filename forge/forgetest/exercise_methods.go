@@ -38,6 +38,8 @@ type differences struct {
 	hasScopes bool
 	// narrow are scopes with which nobody can work on a private repository.
 	narrow []string
+	// noIssues: the forge has neither issues nor comments on them, nor events of them. noArchive: it archives no repositories.
+	noIssues, noArchive bool
 	// id is what the port calls the repository or webhook to which the stand-in gave a number, and account the account.
 	id, account func(int64) string
 }
@@ -64,6 +66,12 @@ func (x *exercise) differences() differences {
 		if x.config.Dialect == Forgejo {
 			d.alsoSigned = "X-Gitea-Signature"
 		}
+	case forge.Bitbucket:
+		d.changePath, d.commentMark, d.narrow = "/pull-requests/%d", "#comment-%s", []string{"account"}
+		d.statusNames = map[forge.StatusState]string{
+			forge.StatusPending: "INPROGRESS", forge.StatusSuccess: "SUCCESSFUL", forge.StatusFailure: "FAILED", forge.StatusError: "STOPPED",
+		}
+		d.noIssues, d.noArchive, d.id, d.account = true, true, bitbucketUUID, bitbucketAccountID
 	}
 	return d
 }
@@ -312,7 +320,7 @@ func exerciseMethods(t *testing.T, x *exercise) {
 			long := strings.Repeat("Aa0-._~+/", 8192/9) + "=="
 			w.Next(TokenEndpoint, w.longToken(long))
 			port := w.bench.port(t)
-			for _, m := range methods() {
+			for _, m := range x.methods() {
 				if err := m.prepare(t, w)(t.Context(), port, ref(w)); err != nil {
 					t.Errorf("%v: %v", m, err)
 				}
@@ -321,7 +329,7 @@ func exerciseMethods(t *testing.T, x *exercise) {
 		t.Run("names in other scripts go through every method, "+name, func(t *testing.T) {
 			t.Parallel()
 			w := x.workshop(t, func(c *Config, _ *forge.Connection) { c.Users[0].Repositories[0].Name = "Ünïcödé-漢字-🙂" })
-			for _, m := range methods() {
+			for _, m := range x.methods() {
 				if err := m.prepare(t, w)(t.Context(), w.port, ref(w)); err != nil {
 					t.Errorf("%v: %v", m, err)
 				}
@@ -331,7 +339,7 @@ func exerciseMethods(t *testing.T, x *exercise) {
 			t.Parallel()
 			w := x.workshop(t)
 			w.RevokeUser(exerciseLogin)
-			for _, m := range methods() {
+			for _, m := range x.methods() {
 				w.fails(t, m.op, m.prepare(t, w)(t.Context(), w.port, ref(w)), forge.ErrNeedsReauth)
 			}
 		})
@@ -340,7 +348,7 @@ func exerciseMethods(t *testing.T, x *exercise) {
 		t.Parallel()
 		w := x.workshop(t)
 		for _, in := range []forge.RepositoryRef{{ID: w.id(999999)}, {Path: exerciseLogin + "/no-such"}, {Path: "nobody/nothing"}} {
-			for _, m := range methods() {
+			for _, m := range x.methods() {
 				err := m.prepare(t, w)(t.Context(), w.port, in)
 				if m.op == "remove hook" {
 					if err != nil {
@@ -370,7 +378,7 @@ func exerciseMethods(t *testing.T, x *exercise) {
 			{ID: " 1"},
 			{Path: "a/b?" + exerciseMark + "/../../c"},
 		} {
-			for _, m := range methods() {
+			for _, m := range x.methods() {
 				w.fails(t, m.op, m.prepare(t, w)(t.Context(), w.port, in), forge.ErrInvalid)
 			}
 		}
@@ -381,9 +389,11 @@ func exerciseMethods(t *testing.T, x *exercise) {
 	if x.differences().hasScopes {
 		t.Run("a scope that is missing is named", func(t *testing.T) {
 			t.Parallel()
-			w := x.workshop(t, func(_ *Config, c *forge.Connection) { c.Scopes = x.differences().narrow })
+			w := x.workshop(t, func(config *Config, c *forge.Connection) {
+				config.Clients[0].Scopes, c.Scopes = x.differences().narrow, x.differences().narrow
+			})
 			for _, in := range []forge.RepositoryRef{w.byPath(), w.byID()} {
-				for _, m := range methods() {
+				for _, m := range x.methods() {
 					missing := failsAs[*forge.ScopeMissingError](t, w.bench, m.op, m.prepare(t, w)(t.Context(), w.port, in))
 					if len(missing.Want) == 0 {
 						t.Errorf("%v: which one?", m)

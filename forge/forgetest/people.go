@@ -42,7 +42,7 @@ func (c *contents) nextChange(d Dialect) int64 {
 }
 
 // countsApart reports whether issues and changes have numbers of their own.
-func (d Dialect) countsApart() bool { return d == GitLab }
+func (d Dialect) countsApart() bool { return d == GitLab || d == Bitbucket }
 
 // DeleteSource deletes the repository that a change comes from, which is not the one it is proposed to.
 func (f *Forge) DeleteSource(repository, number int64) {

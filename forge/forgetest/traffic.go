@@ -27,6 +27,7 @@ const (
 	WorkspacesEndpoint    Endpoint = "workspaces"
 	RepositoriesEndpoint  Endpoint = "repositories"
 	RepositoryEndpoint    Endpoint = "repository"
+	RevisionEndpoint      Endpoint = "revision"
 	FileEndpoint          Endpoint = "file"
 	IssueEndpoint         Endpoint = "issue"
 	ChangeEndpoint        Endpoint = "change"
@@ -95,6 +96,7 @@ func workEndpoint(path string) Endpoint {
 		{CommentEndpoint, []string{"/comments", "/notes"}},
 		{ChangeEndpoint, []string{"/pulls", "/merge_requests", "/pullrequests"}},
 		{IssueEndpoint, []string{"/issues"}},
+		{RevisionEndpoint, []string{"/refs", "/commit/"}},
 		{RepositoryEndpoint, []string{"/repos/", "/repositories/", "/projects/"}},
 	} {
 		if slices.ContainsFunc(match.parts, func(part string) bool { return strings.Contains(path, part) }) {
