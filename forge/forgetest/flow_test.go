@@ -49,12 +49,17 @@ func scopes(d forgetest.Dialect) []string {
 
 func application(f *forgetest.Forge, c forgetest.Client) *oauth2.Config {
 	authorize, token := "/login/oauth/authorize", "/login/oauth/access_token"
-	if f.Dialect() == forgetest.GitLab {
+	style := oauth2.AuthStyleInParams
+	switch f.Dialect() {
+	case forgetest.GitLab:
 		authorize, token = "/oauth/authorize", "/oauth/token"
+	case forgetest.Bitbucket:
+		authorize, token, style = "/site/oauth2/authorize", "/site/oauth2/access_token", oauth2.AuthStyleInHeader
+	case forgetest.GitHub, forgetest.GitHubApp, forgetest.GitHubEnterprise, forgetest.Gitea, forgetest.Forgejo:
 	}
 	return &oauth2.Config{
 		ClientID: c.ID, ClientSecret: c.Secret, RedirectURL: callback, Scopes: scopes(f.Dialect()),
-		Endpoint: oauth2.Endpoint{AuthURL: f.URL() + authorize, TokenURL: f.URL() + token, AuthStyle: oauth2.AuthStyleInParams},
+		Endpoint: oauth2.Endpoint{AuthURL: f.URL() + authorize, TokenURL: f.URL() + token, AuthStyle: style},
 	}
 }
 
