@@ -41,3 +41,18 @@ func TestBitbucketNeedsNoMoreThanAClient(t *testing.T) {
 	}
 	t.Error("there is no connection of that name")
 }
+
+// TestAnAccountIDIsOneOfItsKind has a connection whose name says nothing of its kind.
+func TestAnAccountIDIsOneOfItsKind(t *testing.T) {
+	t.Parallel()
+	cloud := []string{"FORGEAUTH_FORGE_CLOUD_KIND=bitbucket", "FORGEAUTH_FORGE_CLOUD_CLIENT_ID=key", "FORGEAUTH_FORGE_CLOUD_CLIENT_SECRET=secret"}
+	for operator, ok := range map[string]bool{
+		"cloud:557058:6b1a2f3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c": true, "cloud:42": false, "github:42": true,
+		"github:557058:6b1a2f3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c": false,
+	} {
+		_, err := forgeauth.ReadEnvironment(with(serving(), append(cloud, "FORGEAUTH_OPERATORS="+operator)...), forgeauth.Serving, false)
+		if faults := faultsOf(t, err); (len(faults) == 0) != ok {
+			t.Errorf("%s: %v", operator, err)
+		}
+	}
+}

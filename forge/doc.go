@@ -13,8 +13,8 @@
 //	Caller       the part of Port that is the same everywhere; adapters embed it
 //	Dialect      what an adapter tells the transport: paths, and how its forge words a refusal
 //
-// An adapter (forge/github, forge/gitlab, forge/gitea) is a New that fills in a Dialect, and the shapes of its API's
-// answers.
+// An adapter (forge/github, forge/gitlab, forge/gitea, forge/bitbucket) is a New that fills in a Dialect, and the shapes of its
+// API's answers.
 //
 // # Where a token goes
 //
@@ -60,7 +60,7 @@
 //
 // # What is kept from a forge's answer
 //
-// Ids, which must be positive numbers; strings, cleaned by CleanString; scope names; an error code reduced to [a-z_]. No
+// Ids, which are positive numbers or, at Bitbucket, UUIDs and Atlassian ids; strings, cleaned by CleanString; scope names; an error code reduced to [a-z_]. No
 // error and no log line holds anything else of a body, a header or a query string: errors of net/http, of the OAuth
 // library and of client libraries are replaced by sentences of this package, since they quote URLs, Location headers and
 // bodies. Web and clone addresses are built from the configured base URL.

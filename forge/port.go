@@ -126,7 +126,7 @@ type Port interface {
 	RemoveHook(ctx context.Context, in RepositoryRef, id string) error
 
 	// Revoke revokes the token at the forge. It returns [ErrUnsupported] where the forge has no such endpoint (Gitea,
-	// Forgejo) and nil if the token was already dead.
+	// Forgejo, Bitbucket) and nil if the token was already dead.
 	Revoke(context.Context) error
 	// HTTPClient returns a client that adds the token to requests for the connection's API and web root (scheme, host,
 	// port and path prefix as configured) and refuses every other destination with [ErrDestination], redirects included. A

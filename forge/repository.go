@@ -21,7 +21,8 @@ func (r Repository) Ref() RepositoryRef { return RepositoryRef{ID: r.ID} }
 
 // RepositoryRef names a repository: by its id, which is immutable, or where that is empty by its path. A path can be
 // renamed, and then be taken by somebody else; whoever keeps a name keeps the id. With both, the id counts. On GitHub,
-// Gitea, Forgejo and Bitbucket an operation on a repository named by id costs one request more, which asks where it is.
+// Gitea and Forgejo an operation on a repository named by id costs one request more, which asks where it is; on Bitbucket only
+// where an address of it is needed.
 type RepositoryRef struct {
 	ID   string
 	Path string // owner/name; on GitLab the full group path

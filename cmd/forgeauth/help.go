@@ -9,9 +9,9 @@ import (
 	"github.com/forgeauth/forgeauth"
 )
 
-const rootHelp = `forgeauth signs one operator in to code forges (GitHub, GitLab, Gitea, Forgejo),
-keeps the tokens sealed, and records who could act on which forge, when and by
-whose hand, in a log that can only grow.
+const rootHelp = `forgeauth signs one operator in to code forges (GitHub, GitLab, Gitea, Forgejo,
+Bitbucket), keeps the tokens sealed, and records who could act on which forge,
+when and by whose hand, in a log that can only grow.
 
 It is configured by the environment. Without any it serves on
 http://127.0.0.1:8080 with a Postgres of its own, once there is an encryption

@@ -3,6 +3,9 @@ package bitbucket_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -173,5 +176,83 @@ func TestAnotherKindIsRefused(t *testing.T) {
 	}, forge.Options{})
 	if setting, ok := errors.AsType[*forge.SettingError](err); !ok || setting.Setting != "BASE_URL" {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestTheHeadOfAChangeIsAskedFor(t *testing.T) {
+	t.Parallel()
+	f, port := signIn(t, forgetest.Repositories(1, 1)...)
+	head := f.Commit(1, "mend", "fix", []byte("fixed"))
+	in, number := forge.RepositoryRef{Path: "alice/repository-0001"}, f.OpenChange(1, "bob", "Mend it", "mend", "main")
+	for name, test := range map[string]struct {
+		fault forgetest.Fault
+		head  string
+		err   error
+	}{
+		"as usual":    {forgetest.AsUsual(), head, nil},
+		"it is gone":  {forgetest.Status(404), "", nil},
+		"no answer":   {forgetest.Status(500), "", forge.ErrUnavailable},
+		"no commit":   {forgetest.GarbageBody(), "", forge.ErrUnavailable},
+		"no page":     {forgetest.HTMLBody(), "", forge.ErrUnavailable},
+		"not allowed": {forgetest.Status(403), "", forge.ErrForbidden},
+	} {
+		f.Next(forgetest.RevisionEndpoint, test.fault)
+		if got, err := port.Change(t.Context(), in, number); got.Head != test.head || !errors.Is(err, test.err) || f.Pending() != 0 {
+			t.Errorf("%s: %q, %v", name, got.Head, err)
+		}
+	}
+}
+
+// TestWhoPushesWhileAChangeIsOpenedIsSeen pushes after the branch was looked up and before the change is made.
+func TestWhoPushesWhileAChangeIsOpenedIsSeen(t *testing.T) {
+	t.Parallel()
+	f, port := signIn(t, forgetest.Repositories(1, 1)...)
+	f.Commit(1, "mend", "fix", []byte("fixed"))
+	release := make(chan struct{})
+	f.Next(forgetest.ChangeEndpoint, forgetest.Slow(release))
+	go func() {
+		defer close(release)
+		if f.Await(t.Context(), forgetest.ChangeEndpoint, 1) == nil {
+			f.Commit(1, "mend", "fix", []byte("fixed again"))
+		}
+	}()
+	opened, err := port.OpenChange(t.Context(), forge.RepositoryRef{Path: "alice/repository-0001"}, forge.NewChange{Title: "Mend it", Source: "mend"})
+	if err != nil || opened.Head != f.Head(1, "mend") {
+		t.Errorf("%q, want %q: %v", opened.Head, f.Head(1, "mend"), err)
+	}
+}
+
+// TestWorkspacesAndRepositoriesWithoutAnIDAreNone answers with ids that would lead elsewhere in a path, or are none.
+func TestWorkspacesAndRepositoriesWithoutAnIDAreNone(t *testing.T) {
+	t.Parallel()
+	const good = "{7e905170-0c1d-4e5f-8a9b-0123456789ab}"
+	for name, ids := range map[string][2]string{
+		"no workspace": {"", good}, "a workspace by its slug": {"team", good}, "a workspace that climbs": {"../../user", good},
+		"no repository": {good, ""}, "a repository by its slug": {good, "one"}, "a repository that climbs": {good, "{../../user}"},
+	} {
+		requests := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests++
+			value := `{"workspace":{"uuid":"` + ids[0] + `"}}`
+			if r.URL.Path == "/2.0/repositories/"+ids[0] {
+				value = `{"uuid":"` + ids[1] + `","full_name":"team/one"}`
+			}
+			_, _ = io.WriteString(w, `{"values":[`+value+`]}`)
+		}))
+		t.Cleanup(server.Close)
+		provider, err := bitbucket.New(forge.Connection{
+			Name: "bitbucket", Kind: forge.Bitbucket, BaseURL: server.URL, ClientID: "key", ClientSecret: secret.New("secret"), Scopes: []string{"account"},
+		}, forge.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 1
+		if ids[0] == good {
+			want = 2
+		}
+		got, err := paths(t, provider.Bind(forge.Binding{}, forge.StaticToken(forge.Token{Access: secret.New("t")})))
+		if !errors.Is(err, forge.ErrUnavailable) || len(got) != 0 || requests != want {
+			t.Errorf("%s: %v in %d requests, %v", name, got, requests, err)
+		}
 	}
 }

@@ -14,15 +14,6 @@ import (
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 )
 
-// bitbucketForm is a form of which Bitbucket takes the client from the Authorization header.
-func bitbucketForm(values ...string) url.Values {
-	form := url.Values{}
-	for i := 0; i < len(values); i += 2 {
-		form.Set(values[i], values[i+1])
-	}
-	return form
-}
-
 func basic(id, secret string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret)) }
 }
@@ -33,7 +24,7 @@ func TestBitbucketKnowsClientsByTheirHeaderAlone(t *testing.T) {
 	f := start(t, forgetest.Config{Dialect: forgetest.Bitbucket, Clients: []forgetest.Client{signs}})
 	app := application(f, signs)
 	code := authorized(t, f, app, "alice")
-	form := bitbucketForm("grant_type", "authorization_code", "code", code, "redirect_uri", callback)
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {callback}}
 	inForm := with(with(form, "client_id", signs.ID), "client_secret", signs.Secret)
 	for name, answer := range map[string]reply{
 		"by parameters":      post(t, app.Endpoint.TokenURL, inForm),
@@ -92,7 +83,7 @@ func TestARefreshTokenOfBitbucketWorksForTenMinutesMore(t *testing.T) {
 	first := signIn(t, f, client, "alice")
 	refresh := func(value string) (granted string, answer reply) {
 		t.Helper()
-		answer = post(t, app.Endpoint.TokenURL, bitbucketForm("grant_type", "refresh_token", "refresh_token", value), basic(client.ID, client.Secret))
+		answer = post(t, app.Endpoint.TokenURL, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {value}}, basic(client.ID, client.Secret))
 		if answer.status != http.StatusOK {
 			return "", answer
 		}

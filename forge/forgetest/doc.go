@@ -19,17 +19,19 @@
 //     only; [Config.RequirePKCE] refuses requests without one;
 //   - the first consent is no exception to PKCE, unlike the Gitea that was recorded ([Config.FirstConsentSkipsPKCE]);
 //   - parameters of the token endpoint are read from the body, never from the query;
-//   - client credentials are read from where the forge documents them: GitHub and GitLab from parameters only;
+//   - client credentials are read from where the forge documents them: GitHub and GitLab from parameters only,
+//     Bitbucket from HTTP Basic only;
 //   - a device's first poll has to wait for the interval, too, and one that comes too soon lengthens it for good;
 //   - GitHub spends a code even on a refused exchange, because nothing says that it does not.
 //
 // # Life of a secret
 //
-// A code lives ten minutes and works once; a device code works once a person has agreed ([Forge.ApproveDevice]), and once. An access token lives as long as its dialect says. A refresh token works
-// until it expires, is spent or is revoked: GitHub Apps and GitLab spend it on use and revoke the access token beside
-// it at once; Gitea and Forgejo, where rotation is on, compare a counter per user and application, so that a later
-// login kills the refresh token of an earlier one. A grant is one transaction: of eight refreshes at once with one
-// single-use token, one succeeds. Every secret ever issued stays in [Forge.Issued], for tests that look for leaks.
+// A code lives ten minutes and works once; a device code works once a person has agreed ([Forge.ApproveDevice]), and once.
+// An access token lives as long as its dialect says. A refresh token works until it expires, is spent or is revoked:
+// GitHub Apps and GitLab spend it on use and revoke the access token beside it at once; Gitea and Forgejo, where rotation is
+// on, compare a counter per user and application, so that a later login kills the refresh token of an earlier one; Bitbucket
+// takes a spent one for ten minutes more. A grant is one transaction: of eight refreshes at once with one single-use token,
+// one succeeds. Every secret ever issued stays in [Forge.Issued], for tests that look for leaks.
 //
 // # Repositories
 //
