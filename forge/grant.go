@@ -23,6 +23,16 @@ type Grant struct {
 // Kind is the kind of forge that the caller talks to.
 func (c *Caller) Kind() Kind { return c.transport.connection.Kind }
 
+// ProfileAndHeader is [Profile] for a forge that says in a header what a token may do.
+func ProfileAndHeader[T any](ctx context.Context, c *Caller, op, path string) (T, http.Header, error) {
+	var document, none T
+	resp, err := fetch(ctx, c, c.ProfileClient(), c.transport.api+path, &document) //nolint:bodyclose // fetch has closed it
+	if err != nil {
+		return none, nil, c.Fail(op, err)
+	}
+	return document, resp.Header, nil
+}
+
 // WebProfile is [Profile] for what is not below the API base but below the web root.
 func WebProfile[T any](ctx context.Context, c *Caller, op, path string) (T, error) {
 	document, _, err := get[T](ctx, c, c.ProfileClient(), c.transport.connection.BaseURL+path)

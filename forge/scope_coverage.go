@@ -45,6 +45,8 @@ func includes(k Kind, broad, narrow string) bool {
 		return impliedBy(githubImplied, broad, narrow)
 	case GitLab:
 		return impliedBy(gitlabImplied, broad, narrow)
+	case Bitbucket:
+		return impliedBy(bitbucketImplied, broad, narrow)
 	case Gitea, Forgejo:
 		level, part, isAPI := strings.Cut(narrow, ":")
 		return isAPI && (broad == ScopeAll || level == "read" && broad == "write:"+part)
@@ -95,4 +97,22 @@ var gitlabImplied = map[string][]string{
 	"read_api":               {"read_user"},
 	"write_repository":       {"read_repository"},
 	"write_virtual_registry": {"read_virtual_registry"},
+}
+
+// bitbucketImplied is developer.atlassian.com, Scopes for the Bitbucket Cloud REST API. Administering a repository implies neither
+// reading nor writing it.
+var bitbucketImplied = map[string][]string{
+	"repository:write":  {"repository"},
+	"pullrequest":       {"repository"},
+	"pullrequest:write": {"pullrequest", "repository:write"},
+	"project":           {"repository"},
+	"account":           {"email"},
+	"account:write":     {"account"},
+	"team:write":        {"team"},
+	"issue:write":       {"issue"},
+	"snippet:write":     {"snippet"},
+	"pipeline:write":    {"pipeline"},
+	"pipeline:variable": {"pipeline:write"},
+	"runner:write":      {"runner"},
+	"test:write":        {"test"},
 }

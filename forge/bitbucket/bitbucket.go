@@ -28,7 +28,9 @@ func New(c forge.Connection, o forge.Options) (forge.Provider, error) {
 		AuthorizePath: "/site/oauth2/authorize",
 		TokenPath:     "/site/oauth2/access_token",
 		ClientBasic:   true,
-		Refusal:       refusal,
+		// invalid_request is what Bitbucket has been seen to say of a refresh token that is none, invalid_grant what RFC 6749 has for it.
+		SpentRefresh: []string{"invalid_grant", "invalid_request"},
+		Refusal:      refusal,
 	}, o)
 	if err != nil {
 		return nil, fmt.Errorf("bitbucket: connection %s: %w", c.Name, err)
@@ -79,6 +81,25 @@ func (p *port) Account(ctx context.Context) (forge.Account, error) {
 		return forge.Account{}, err
 	}
 	return p.NewAccount(op, a.id(), a.Nickname)
+}
+
+// Grant implements [forge.Port]: Bitbucket says in X-OAuth-Scopes of any answer what the token was granted, without what another
+// scope implies.
+func (p *port) Grant(ctx context.Context) (forge.Grant, error) {
+	const op = "grant"
+	a, header, err := forge.ProfileAndHeader[account](ctx, p.Caller, op, "/user")
+	if err != nil {
+		return forge.Grant{}, err
+	}
+	who, err := p.NewAccount(op, a.id(), a.Nickname)
+	if err != nil {
+		return forge.Grant{}, err
+	}
+	grant := forge.Grant{Account: who}
+	if listed := header.Values("X-OAuth-Scopes"); len(listed) > 0 {
+		grant.Scopes = forge.ParseScopes(listed[0])
+	}
+	return grant, nil
 }
 
 // Revoke implements [forge.Port]: Bitbucket cannot. The operator can, on the page /account/settings/app-authorizations/.

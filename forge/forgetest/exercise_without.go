@@ -77,3 +77,14 @@ func exerciseNoIssues(t *testing.T, x *exercise) {
 		t.Error("the forge was contacted")
 	}
 }
+
+// clientRefused are the codes with which a refresh is refused because of the client.
+func (x *exercise) clientRefused() []string {
+	if x.config.Dialect == Bitbucket {
+		return []string{"unauthorized_client"}
+	}
+	return []string{"invalid_client", "incorrect_client_credentials"}
+}
+
+// tellsInHeaders: any answer of the API says what the token was granted, so that nothing else is asked about it.
+func (d Dialect) tellsInHeaders() bool { return d.isGitHub() || d == Bitbucket }
