@@ -13,6 +13,18 @@ import (
 	"github.com/forgeauth/forgeauth/secret"
 )
 
+func hookSpec(address string) forge.HookSpec {
+	return forge.HookSpec{
+		URL: address, Secret: secret.New(hookSecret), Events: []forge.HookEvent{forge.HookPush, forge.HookChange, forge.HookIssue, forge.HookComment},
+	}
+}
+
+func (w *workshop) clearHooks() {
+	for _, h := range w.Webhooks(repositoryID) {
+		w.RemoveWebhook(repositoryID, h.ID)
+	}
+}
+
 func exerciseHooks(t *testing.T, x *exercise) {
 	t.Helper()
 	t.Run("a webhook is made once and found again", func(t *testing.T) {

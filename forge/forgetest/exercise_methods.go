@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/forgeauth/forgeauth/forge"
-	"github.com/forgeauth/forgeauth/secret"
 )
 
 // differences are where the kinds of forges do not behave alike. What is not here is the same for all.
@@ -136,18 +135,6 @@ func (w *workshop) web(format string, a ...any) string {
 func (w *workshop) fresh(prefix string) string {
 	w.names++
 	return fmt.Sprintf("%s-%d", prefix, w.names)
-}
-
-func hookSpec(address string) forge.HookSpec {
-	return forge.HookSpec{
-		URL: address, Secret: secret.New(hookSecret), Events: []forge.HookEvent{forge.HookPush, forge.HookChange, forge.HookIssue, forge.HookComment},
-	}
-}
-
-func (w *workshop) clearHooks() {
-	for _, h := range w.Webhooks(repositoryID) {
-		w.RemoveWebhook(repositoryID, h.ID)
-	}
 }
 
 // drain forgets the faults that were ordered and did not strike.
