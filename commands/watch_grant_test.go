@@ -212,7 +212,7 @@ func TestGiteasFirstConsentShows(t *testing.T) {
 		first           []string
 		missing, excess []string
 	}{
-		"narrower":   {[]string{"read:user"}, []string{"write:repository", "read:organization"}, []string{}},
+		"narrower":   {[]string{"read:user"}, []string{"write:repository", "write:issue", "read:organization"}, []string{}},
 		"everything": {[]string{"read:user", "no-such-scope"}, []string{}, []string{"all", "no-such-scope"}},
 		"the same":   {nil, []string{}, []string{}},
 	} {
@@ -225,7 +225,7 @@ func TestGiteasFirstConsentShows(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				asks := strings.ReplaceAll(started.AuthorizeURL, "scope=read%3Auser+write%3Arepository+read%3Aorganization",
+				asks := strings.ReplaceAll(started.AuthorizeURL, "scope=read%3Auser+write%3Arepository+write%3Aissue+read%3Aorganization",
 					"scope="+strings.ReplaceAll(strings.Join(test.first, "+"), ":", "%3A"))
 				if asks == started.AuthorizeURL {
 					t.Fatalf("the scope is not where it was: %s", asks)

@@ -141,7 +141,7 @@ func TestWhatWasNotGrantedIsShown(t *testing.T) {
 	check(t, <-running)
 	withdraw := d.forges["gitea"].URL() + "/user/settings/applications"
 	for _, shown := range []string{
-		"<dt>Not granted</dt><dd><code>write:repository</code> <code>read:organization</code>",
+		"<dt>Not granted</dt><dd><code>write:repository</code> <code>write:issue</code> <code>read:organization</code>",
 		"<dt>Beyond what is asked</dt><dd><code>write:admin</code>", `<a href="` + withdraw + `" rel="noreferrer">`,
 	} {
 		if !strings.Contains(page, shown) {
