@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(child())
 	}
+	if os.Getenv(workerVariable) != "" {
+		os.Exit(workerProgram())
+	}
 	flag.Parse()
 	checks := "15" // of which each is a whole deployment
 	if soak() != "" {
