@@ -38,6 +38,7 @@ func TestNoSecretLeavesTheHouse(t *testing.T) {
 	l.driveFaults(t)
 	l.driveStrangers(t)
 	l.driveCustody(t)
+	l.driveLives(t)
 	l.driveOtherConfigurations(t)
 	l.driveEnds(t)
 	l.snapshot(t)
@@ -265,7 +266,7 @@ func (l *leakHunt) driveStrangers(t *testing.T) {
 	for name, f := range l.forges {
 		for i, fault := range []*forgetest.Fault{nil, new(forgetest.Status(503)), new(forgetest.CutAfter())} {
 			for _, accept := range []string{"text/html", "application/json"} {
-				if fault != nil && kinds[f.Dialect()] != "gitea" && kinds[f.Dialect()] != "forgejo" {
+				if fault != nil && isRevocable(f) {
 					f.Next(forgetest.RevokeEndpoint, *fault)
 				}
 				b := l.browser()

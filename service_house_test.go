@@ -98,11 +98,11 @@ var (
 	// dialects are all that a stand-in speaks, each as a connection of that name.
 	dialects = map[string]forgetest.Dialect{
 		"github": forgetest.GitHub, "github-app": forgetest.GitHubApp, "github-work": forgetest.GitHubEnterprise,
-		"gitlab": forgetest.GitLab, "gitea": forgetest.Gitea, "forgejo": forgetest.Forgejo,
+		"gitlab": forgetest.GitLab, "gitea": forgetest.Gitea, "forgejo": forgetest.Forgejo, "bitbucket": forgetest.Bitbucket,
 	}
 	kinds = map[forgetest.Dialect]forge.Kind{
 		forgetest.GitHub: forge.GitHub, forgetest.GitHubApp: forge.GitHub, forgetest.GitHubEnterprise: forge.GitHub,
-		forgetest.GitLab: forge.GitLab, forgetest.Gitea: forge.Gitea, forgetest.Forgejo: forge.Forgejo,
+		forgetest.GitLab: forge.GitLab, forgetest.Gitea: forge.Gitea, forgetest.Forgejo: forge.Forgejo, forgetest.Bitbucket: forge.Bitbucket,
 	}
 )
 
@@ -132,6 +132,7 @@ func (h *house) connect(t *testing.T, name string, dialect forgetest.Dialect, us
 	t.Helper()
 	client := forgetest.Client{
 		ID: "client-of-" + name, Secret: rand.Text(), RedirectURIs: []string{h.server.URL + "/oauth/" + name + "/callback"},
+		DeviceFlow: true,
 	}
 	h.forges[name] = forgetest.Start(t, forgetest.Config{
 		Dialect: dialect, Users: users, Clients: []forgetest.Client{client}, RequirePKCE: true, Now: h.clock.Now,
