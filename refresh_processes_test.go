@@ -35,7 +35,7 @@ type workerConfig struct {
 	Kind        forge.Kind    `json:"kind"`
 	Forge       string        `json:"forge"`
 	ClientID    string        `json:"client_id"`
-	ClientKey   string        `json:"client_key"`
+	Client      string        `json:"client"`
 	Timeout     time.Duration `json:"timeout"` // of a request to the forge
 }
 
@@ -63,7 +63,7 @@ func runWorker(ctx context.Context, text string, in io.Reader, out io.Writer) er
 		DatabaseURL: secret.New(config.DatabaseURL), EncryptionKey: secret.New(config.Key), PublicURL: config.PublicURL,
 		Connections: []forge.Connection{{
 			Name: config.Connection, Kind: config.Kind, BaseURL: config.Forge, ClientID: config.ClientID,
-			ClientSecret: secret.New(config.ClientKey), Scopes: info.Scopes, Login: true,
+			ClientSecret: secret.New(config.Client), Scopes: info.Scopes, Login: true,
 		}},
 		Now: at.Now, ForgeTimeout: config.Timeout,
 	})
@@ -236,7 +236,7 @@ func newCrew(t *testing.T, connection string, timeout time.Duration) *crew {
 		house: h, name: connection, forge: h.forges[connection], browser: h.claim(t, connection),
 		config: workerConfig{
 			DatabaseURL: h.db.URL, Key: h.config.EncryptionKey.Reveal(), PublicURL: h.server.URL, Connection: connection, Kind: c.Kind,
-			Forge: c.BaseURL, ClientID: c.ClientID, ClientKey: c.ClientSecret.Reveal(), Timeout: timeout,
+			Forge: c.BaseURL, ClientID: c.ClientID, Client: c.ClientSecret.Reveal(), Timeout: timeout,
 		},
 	}
 }
