@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/forgeauth/forgeauth"
+	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/internal/pgtest"
@@ -377,6 +378,16 @@ func (x *trouble) goesOn(t *testing.T, workers ...*worker) {
 	checkInvariants(t.Context(), t, x.house.service(), x.house.db.Pool(t))
 }
 
+// reconnect lets the victim find out which of its connections to the database were cut: each costs a read.
+func (x *trouble) reconnect(t *testing.T) {
+	t.Helper()
+	for said := ""; said == "" || strings.Contains(said, events.ErrUnreadable.Error()); said = <-x.victim.use(t) {
+		if t.Context().Err() != nil {
+			t.Fatal("the victim does not get back to its database: " + said)
+		}
+	}
+}
+
 // commits matches the message with which events are committed: the Sync after they were inserted.
 func commits() func(pgtest.Message) bool {
 	isInsert, inserted := pgtest.Runs("INSERT INTO events"), false
@@ -435,7 +446,8 @@ func TestTroubleWhileAProcessRefreshes(t *testing.T) {
 		x, answer := startTrouble(t, "forgejo", forgetest.Slow(release))
 		x.proxy.CutNow()
 		close(release)
-		<-answer // it may have to read from the database right when that is away
+		<-answer // it may have read from the database right when that was away
+		x.reconnect(t)
 		x.goesOn(t, x.workers...)
 	})
 	for what, cut := range map[string]func(*pgtest.Proxy, func(pgtest.Message) bool) <-chan struct{}{
@@ -453,6 +465,7 @@ func TestTroubleWhileAProcessRefreshes(t *testing.T) {
 			default:
 				t.Error("the connection was not cut")
 			}
+			x.reconnect(t)
 			x.goesOn(t, x.workers...)
 		})
 	}
