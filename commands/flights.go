@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +15,31 @@ type flights struct {
 	mu   sync.Mutex
 	open map[uuid.UUID]*flight // by the data key of the token that is refreshed
 	// holding counts those that have begun an attempt, and so may hold an answer.
-	holding atomic.Int64
+	holding int
+	// grounded says that no more attempts are begun.
+	grounded bool
+}
+
+// begin reports whether an attempt may begin; end must follow then.
+func (f *flights) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.grounded {
+		f.holding++
+	}
+	return !f.grounded
+}
+
+func (f *flights) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holding--
+}
+
+func (f *flights) held() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.holding
 }
 
 type flight struct {
@@ -57,11 +80,23 @@ func (c *Commands) fly(ctx context.Context, forgeType string, stale uuid.UUID) (
 	return f, true
 }
 
-// land waits for the attempts that are under way, as long as ctx lasts: what they may hold exists nowhere else. A flight that
-// waits for others holds nothing.
+// land waits for the attempts that are under way, as long as ctx lasts and for ten seconds at most: what they may hold exists
+// nowhere else. A flight that waits for others holds nothing.
 func (c *Commands) land(ctx context.Context) {
-	for c.flights.holding.Load() > 0 && pause(ctx, pollFirst) == nil {
+	ctx, cancel := context.WithTimeout(ctx, landing)
+	defer cancel()
+	for c.flights.held() > 0 && pause(ctx, pollFirst) == nil {
 	}
+}
+
+// Close begins no more refreshes, which then fail with [events.ErrClosed], and waits for those that are under way, whoever has
+// begun them and whether [Commands.Run] is run or not: for as long as ctx lasts and ten seconds at most. It comes before the
+// writer is closed, which an answer needs to be stored.
+func (c *Commands) Close(ctx context.Context) {
+	c.flights.mu.Lock()
+	c.flights.grounded = true
+	c.flights.mu.Unlock()
+	c.land(ctx)
 }
 
 // The row is looked at again after pollFirst, the double of that, and so on up to pollLast.

@@ -407,3 +407,53 @@ func TestAProcessEndsWithItsAnswersStored(t *testing.T) {
 		t.Errorf("when it ended the log had %s", got)
 	}
 }
+
+// A program that does not run the background work closes while the forge answers a refresh, whose caller has left: it waits for
+// the answer and stores it, and begins no other.
+func TestClosingStoresWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitlab")
+	d.clock.advance(2 * time.Hour)
+	release := make(chan struct{})
+	d.forges["gitlab"].Next(forgetest.RefreshEndpoint, forgetest.SlowAfter(release))
+	appended := d.since()
+	ctx, leave := context.WithCancel(t.Context())
+	used := needs(ctx, d.Commands, "gitlab")
+	if err := d.forges["gitlab"].Await(t.Context(), forgetest.RefreshEndpoint, 1); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if err := <-used; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	closed := make(chan string, 1)
+	go func() {
+		d.Close(t.Context())
+		closed <- appended()
+	}()
+	d.eventually("it closes", func() bool {
+		d.flights.mu.Lock()
+		defer d.flights.mu.Unlock()
+		return d.flights.grounded
+	})
+	close(release)
+	if got := <-closed; got != "TokenRefreshStarted TokenRefreshed" {
+		t.Errorf("when it had closed the log had %s", got)
+	}
+	d.clock.advance(3 * time.Hour)
+	grants := d.grants("gitlab")
+	if err := <-needs(t.Context(), d.Commands, "gitlab"); !errors.Is(err, events.ErrClosed) || d.grants("gitlab") != grants {
+		t.Errorf("after that: %v, %d grants", err, d.grants("gitlab")-grants)
+	}
+	other := d.process()
+	works(t, adapterFor(t, other, "gitlab"))
+}
+
+func adapterFor(t *testing.T, c *Commands, forgeType string) forge.Port {
+	t.Helper()
+	port, err := c.AdapterFor(t.Context(), forgeType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}

@@ -90,8 +90,10 @@ func (c *Commands) attemptRefresh(ctx context.Context, provider forge.Provider, 
 	if retry := row.Refresh.RetryAt; retry != nil && row.Refresh.Deadline == nil && c.now().Before(*retry) {
 		return laterOf(row) // which needs no lock to be seen
 	}
-	c.flights.holding.Add(1)
-	defer c.flights.holding.Add(-1)
+	if !c.flights.begin() {
+		return events.ErrClosed
+	}
+	defer c.flights.end()
 	caller := c.identified(Caller{Actor: actorRefresher})
 	start := &startRefresh{forgeType: row.ForgeType, dataKey: row.DataKey, attempt: c.newID(), window: 2 * c.forgeTimeout}
 	maySend := within(c.forgeTimeout) // from before the deadline was set, so that it is over before that is

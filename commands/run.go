@@ -33,9 +33,7 @@ func (c *Commands) Run(ctx context.Context) error {
 	})
 	group.Go(func() {
 		c.keepFresh(ctx)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), landing)
-		defer cancel()
-		c.land(ctx)
+		c.land(context.WithoutCancel(ctx))
 	})
 	group.Go(func() { c.settleDoubts(ctx) })
 	group.Go(func() { c.keepSettling(ctx) })
