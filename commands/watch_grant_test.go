@@ -334,3 +334,31 @@ func TestGrantsAreWatchedDaily(t *testing.T) {
 		t.Errorf("waited for %v", waits)
 	}
 }
+
+// A token turns out to act for another account while it is being refreshed: what comes of that acts for it as well.
+func TestARefreshDoesNotUndoThatTheAccountChanged(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitlab")
+	d.clock.advance(119 * time.Minute)
+	process, stopped, goOn := d.stopping("gitlab", false)
+	row := d.row("gitlab")
+	flight, _ := process.fly(t.Context(), "gitlab", row.DataKey)
+	<-stopped
+	found := watchGrant{forgeType: "gitlab", dataKey: row.DataKey, kind: forge.GitLab, grant: forge.Grant{Account: forge.Account{ID: "2", Login: "bob"}}}
+	if _, err := d.append(t.Context(), Caller{}, decision{
+		Streams: []events.Stream{events.TokenStream("gitlab"), events.StreamOperator}, Decide: found.decide,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if <-flight.done; flight.err != nil {
+		t.Fatal(flight.err)
+	}
+	after := d.row("gitlab")
+	if after.DataKey == row.DataKey || after.NeedsReauthReason != projections.ReasonAccountChanged || after.Refreshable() {
+		t.Errorf("the row says %q of token %s", after.NeedsReauthReason, after.DataKey)
+	}
+	if _, err := d.AdapterFor(t.Context(), "gitlab"); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Errorf("the token of another account is handed out: %v", err)
+	}
+}

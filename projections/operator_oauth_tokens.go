@@ -46,6 +46,10 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 		}
 	case events.TokenRefreshed:
 		granted := Token{Account: fact.Account, Kind: fact.Kind, DataKey: fact.DataKey, Scopes: fact.Scopes, ExpiresAt: fact.ExpiresAt}
+		if before := tokens.live[forgeType]; before.NeedsReauthReason == ReasonAccountChanged {
+			// The answer to a refresh that was under way then: it acts for whom the token before it acted for.
+			granted.NeedsReauthSince, granted.NeedsReauthReason = before.NeedsReauthSince, before.NeedsReauthReason
+		}
 		if err := putToken(tokens, forgeType, e, granted); err != nil {
 			return err
 		}
