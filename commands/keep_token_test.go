@@ -1,16 +1,20 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/secret"
 )
 
 // The forge ends an access token before its time. Whoever uses it gets another one, once, and does not notice.
@@ -239,5 +243,44 @@ func TestAPortOutlivesADatabaseThatIsAway(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	proxy.Accept()
+	works(t, port)
+}
+
+// A pair is imported whose access token is dead and whose refresh token is not: that the forge refuses the one is no reason to
+// ask for a sign-in.
+func TestARefusedTokenThatWasJustImportedIsRefreshed(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitlab")
+	opened, err := d.OperatorOAuth(t.Context(), "gitlab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.AccessToken, opened.ExpiresAt = secret.New("dead-"+uuid.NewString()), time.Time{}
+	d.clock.advance(2 * time.Hour)
+	d.forges["gitlab"].Next(forgetest.RevokeEndpoint, forgetest.Status(503)) // of what the import replaces
+	if _, err := d.ImportToken(t.Context(), Caller{}, opened); err != nil {
+		t.Fatal(err)
+	}
+	port := adapterFor(t, d.Commands, "gitlab")
+	if _, err := port.Account(t.Context()); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Fatalf("a dead token: %v", err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		d.settleDoubts(ctx)
+	}()
+	d.eventually("it is refreshed", func() bool {
+		d.clock.advance(time.Second)
+		row := d.row("gitlab")
+		return row.NeedsReauthSince != nil || row.Generation > port.Binding().Generation
+	})
+	stop()
+	<-settled
+	if row := d.row("gitlab"); row.NeedsReauthSince != nil {
+		t.Fatalf("the row asks for a sign-in: %s", row.NeedsReauthReason)
+	}
 	works(t, port)
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/forgeauth/forgeauth/projections"
 )
 
-// doubts are tokens that their forge has refused in use and that cannot be refreshed instead. Safe for concurrent use.
+// doubts are tokens that their forge has refused in use and that cannot be refreshed instead, or were granted a moment ago. Safe for concurrent use.
 type doubts struct {
 	queue chan projections.Token
 
@@ -59,7 +60,8 @@ func (c *Commands) settleDoubts(ctx context.Context) {
 	}
 }
 
-// settleDoubt asks the forge whose token it is. Only if it refuses that as well, the operator has to sign in again.
+// settleDoubt asks the forge whose token it is. Only if it refuses that as well, the token is refreshed, where that has not just
+// been done, or the operator has to sign in again.
 func (c *Commands) settleDoubt(ctx context.Context, doubted projections.Token) error {
 	if err := c.pause(ctx, confirmAfter); err != nil {
 		return err
@@ -79,6 +81,16 @@ func (c *Commands) settleDoubt(ctx context.Context, doubted projections.Token) e
 	defer cancel()
 	if _, err := bindFresh(provider, token).Account(ctx); !errors.Is(err, forge.ErrNeedsReauth) {
 		return nil // whatever that was, it says nothing about the token
+	}
+	if row.Refreshable() {
+		// What came with a sign-in or an import has not been tried yet; a pair that itself came by a refresh has, a moment ago.
+		granted, err := c.log.At(ctx, row.IssuedAt)
+		if err != nil {
+			return fmt.Errorf("how the token was granted: %w", err)
+		}
+		if _, refreshed := granted.Fact.(events.TokenRefreshed); !refreshed {
+			return c.refresh(ctx, row.ForgeType, row.DataKey)
+		}
 	}
 	_, err = c.append(ctx, Caller{Actor: actorRefresher}, decision{
 		Streams: []events.Stream{events.TokenStream(row.ForgeType)},
