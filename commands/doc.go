@@ -52,6 +52,9 @@
 //	        ├── TokenRefreshFailed, rejected ─▶ asked once more, 5 s later ──▶ needs_reauth, or living
 //	        └── refused in use (401) ─────────▶ refreshed; else asked once more ──▶ TokenRejected: needs_reauth, or living
 //
+// A token that is refused within a minute after it was granted is asked about once more first, and then refreshed if it came with
+// a sign-in or an import; a forge that refuses what a refresh has brought gets no refresh for each request.
+//
 // [Commands.refreshToken] is the one way in which a token is refreshed. It announces the attempt (TokenRefreshStarted, with
 // a deadline by the database's clock), makes the one request, and records what came of it. While an attempt is open nobody
 // begins another, in no process; an attempt that is still open at its deadline is one whose outcome is not known, and
@@ -73,7 +76,8 @@
 //	   └── same value again: key shredded   └────── 7 days, or not configured ───▶ given up
 //
 // A pending token is a row of token_revocations. It can be opened by the revoker alone, out of the event that holds it,
-// and its data key is shredded in the transaction that settles it.
+// and its data key is shredded in the transaction that settles it. Where its forge does not know the access token any more and
+// a refresh token is left (a GitHub App's), the pair is traded for another, which is revoked and never stored.
 //
 // The journal is the lease. Before a process tells the forge it appends TokenRevocationAttempted, which is refused before the
 // row's next_attempt_at and moves it: so one process asks at a time, of however many run, and none has to hold anything. A

@@ -463,3 +463,56 @@ func TestHowLongNothingIsDue(t *testing.T) {
 		t.Errorf("when it is due: %v", wait)
 	}
 }
+
+// At GitHub nothing is revoked by an access token that has expired. What a GitHub App's refresh token is still good for is a new
+// pair, by which the grant ends.
+func TestDisconnectingAnExpiredTokenOfAGitHubApp(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		faults []forgetest.Fault // of the refreshes
+		want   []string
+		living int
+	}{
+		"at once":              {nil, []string{outcomeConfirmed}, 0},
+		"after a while":        {[]forgetest.Fault{forgetest.Status(503)}, []string{outcomeConfirmed}, 0},
+		"the answer is lost":   {[]forgetest.Fault{forgetest.CutAfter()}, []string{outcomeUnsupported}, 2},
+		"a client that is off": {[]forgetest.Fault{forgetest.Status(500), forgetest.GarbageBody()}, []string{outcomeConfirmed}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t)
+			d.forges["github"] = forgetest.Start(t, forgetest.Config{
+				Dialect: forgetest.GitHubApp, Now: d.clock.Now, RequirePKCE: true,
+				Clients: []forgetest.Client{{ID: "client", Secret: "first-secret", RedirectURIs: []string{publicURL + "/oauth/github/callback"}}},
+				Users:   []forgetest.User{{ID: 1, Login: "alice"}},
+			})
+			d.Commands = d.process()
+			d.claim()
+			d.clock.advance(9 * time.Hour)
+			d.forges["github"].Next(forgetest.RefreshEndpoint, test.faults...)
+			if _, err := d.DisconnectForge(t.Context(), Caller{}, "github"); err != nil {
+				t.Fatal(err)
+			}
+			for range len(test.faults) {
+				d.due()
+				d.together(d.Commands, d.process())
+			}
+			var got []string
+			for _, settled := range d.settlements() {
+				got = append(got, settled.Outcome)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			living := 0
+			for _, token := range d.forges["github"].Tokens() {
+				if token.Live {
+					living++
+				}
+			}
+			if living != test.living {
+				t.Errorf("%d tokens live on", living)
+			}
+		})
+	}
+}

@@ -13,10 +13,11 @@ import (
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
 )
 
-// revokeTimeout bounds one attempt to tell a forge. It has to be well below firstBackoff.
+// revokeTimeout bounds one request that tells a forge, or two where a pair is traded first; an attempt is at most twice that. It has to be well below firstBackoff.
 const revokeTimeout = 15 * time.Second
 
 // settleRevocation makes one attempt at a pending revocation: it claims the attempt on the log, tells the forge, and records
@@ -190,9 +191,10 @@ func (c *Commands) attemptRevocation(ctx context.Context, pending projections.Re
 	case err != nil:
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
-	defer cancel()
-	err = bindFresh(provider, token).Revoke(ctx)
+	err = revokeOnce(ctx, provider, token)
+	if errors.Is(err, forge.ErrUnsupported) && !token.Refresh.IsZero() {
+		err = revokeRefreshed(ctx, provider, token.Refresh)
+	}
 	switch {
 	case err == nil:
 		return outcomeConfirmed, nil
@@ -200,6 +202,29 @@ func (c *Commands) attemptRevocation(ctx context.Context, pending projections.Re
 		return outcomeUnsupported, nil
 	}
 	return "", err
+}
+
+func revokeOnce(ctx context.Context, provider forge.Provider, token forge.Token) error {
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	defer cancel()
+	return bindFresh(provider, token).Revoke(ctx)
+}
+
+// revokeRefreshed revokes by a new pair, had for the refresh token of one whose access token its forge does not know any more
+// (a GitHub App's, eight hours after it was granted). The new pair is nowhere but here, so whoever leaves does not end this. If
+// it is lost all the same, then the next attempt finds the refresh token spent, which is [forge.ErrUnsupported]: something of the
+// grant may live, and the operator is told where it can be withdrawn.
+func revokeRefreshed(ctx context.Context, provider forge.Provider, spend secret.Text) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	fresh, err := provider.Refresh(ctx, forge.RefreshRequest{RefreshToken: spend})
+	if _, spent := errors.AsType[*forge.RefreshRejectedError](err); spent {
+		return forge.ErrUnsupported
+	}
+	if err != nil {
+		return err
+	}
+	return revokeOnce(ctx, provider, fresh)
 }
 
 // grantedPair is what a fact says about the token pair in its sealed part.

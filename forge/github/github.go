@@ -109,7 +109,8 @@ const skew = 10 * time.Minute
 // Revoke implements [forge.Port]: it revokes this one token (the sibling endpoint /grant would revoke all of the user's).
 //
 // GitHub answers 404 for a token that is dead. If a GitHub App's user token has merely expired, then its refresh token
-// lives on for up to six months, and no endpoint takes that: such a grant cannot be revoked, which is said as what it is.
+// lives on for up to six months, and no endpoint takes that: by this token such a grant cannot be revoked, which is
+// [forge.ErrUnsupported]. By a new pair, which the refresh token is good for, it can.
 func (p *port) Revoke(ctx context.Context) error {
 	return p.Caller.Revoke(ctx, func(token forge.Token) forge.RevokeRequest {
 		// Encoding a map of strings cannot fail.
