@@ -17,7 +17,8 @@ import (
 	"github.com/forgeauth/forgeauth/vault"
 )
 
-// revokeTimeout bounds one request that tells a forge, or two where a pair is traded first; an attempt is at most twice that. It has to be well below firstBackoff.
+// revokeTimeout bounds one request that tells a forge, or two where a pair is traded first: an attempt takes at most twice as
+// long, which has to be well below firstBackoff.
 const revokeTimeout = 15 * time.Second
 
 // settleRevocation makes one attempt at a pending revocation: it claims the attempt on the log, tells the forge, and records
