@@ -57,6 +57,13 @@ func (p *provider) Refresh(ctx context.Context, r forge.RefreshRequest) (forge.T
 	return unscoped(token), err
 }
 
+// PollDevice implements [forge.Provider]; see Exchange.
+func (p *provider) PollDevice(ctx context.Context, d forge.DeviceAuthorization) (forge.DevicePoll, error) {
+	poll, err := p.Transport.PollDevice(ctx, d)
+	poll.Token = unscoped(poll.Token)
+	return poll, err
+}
+
 func unscoped(token forge.Token) forge.Token {
 	if strings.HasPrefix(token.Access.Reveal(), "ghu_") {
 		token.Scopes = nil
