@@ -167,7 +167,7 @@ func readToken(granted *oauth2.Token, now time.Time) (Token, error) {
 }
 
 // readLifetime reads expires_in (RFC 6749 §5.1): seconds, as a number or, at some servers, a string. Absent and 0 mean
-// that the token does not expire; more than ten years is taken as ten years.
+// that the token does not expire, and any part of a second that it does; more than ten years is taken as ten years.
 func readLifetime(raw any) (time.Duration, error) {
 	seconds := math.NaN()
 	switch v := raw.(type) {
@@ -191,7 +191,11 @@ func readLifetime(raw any) (time.Duration, error) {
 	if seconds > maxTokenLifetime.Seconds() {
 		return maxTokenLifetime, nil
 	}
-	return time.Duration(seconds) * time.Second, nil
+	lifetime := time.Duration(seconds * float64(time.Second))
+	if seconds > 0 {
+		lifetime = max(lifetime, 1) // 0 would be a token that lives for ever
+	}
+	return lifetime, nil
 }
 
 // reduceCode keeps of an error code what can be shown and compared.
