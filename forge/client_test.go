@@ -316,7 +316,8 @@ func TestPages(t *testing.T) {
 				if page == 3 {
 					return fmt.Sprintf(`<%s/api/v1/l?page=1>; rel="first", <%s/api/v1/l?page=2>; rel="prev"`, base, base)
 				}
-				return fmt.Sprintf(`<%s/api/v1/l?a=b,c&page=1>; rel="prev",<%s/api/v1/l?a=b,c;d&page=%d>; title=x; rel=next`, base, base, page+1)
+				relation := map[int]string{1: "next", 2: `"last Next"`}[page]
+				return fmt.Sprintf(`<%s/api/v1/l?a=b,c&page=1>; rel="prev",<%s/api/v1/l?a=b,c;d&page=%d>; title=x; rel=%s`, base, base, page+1, relation)
 			},
 			items: 6, pages: 3,
 		},

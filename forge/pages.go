@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -54,10 +55,13 @@ func nextLink(header string) (string, error) {
 	return "", nil
 }
 
+func isNamedNext(relation string) bool { return strings.EqualFold(relation, "next") }
+
+// isNext: one link can have several relations, with spaces between (RFC 8288 §3.3).
 func isNext(parameters string) bool {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-		if strings.EqualFold(name, "rel") && strings.EqualFold(strings.Trim(value, `"`), "next") {
+		if strings.EqualFold(name, "rel") && slices.ContainsFunc(strings.Fields(strings.Trim(value, `"`)), isNamedNext) {
 			return true
 		}
 	}
