@@ -109,6 +109,18 @@ func TestRetryAfterMovesTheForgesClockToOurs(t *testing.T) {
 			t.Errorf("date with a skew of %v: %v", skew, got)
 		}
 	}
+	for name, far := range map[string]http.Header{
+		"more seconds than 32 bits hold":  {"Retry-After": {"99999999999"}},
+		"more seconds than 64 bits hold":  {"Retry-After": {"99999999999999999999999"}},
+		"a date in the year 9999":         {"Retry-After": {"Fri, 31 Dec 9999 23:59:59 GMT"}},
+		"a reset that is the last number": {"X-Ratelimit-Reset": {"9223372036854775807"}},
+		"a reset beyond all numbers":      {"X-Ratelimit-Reset": {"99999999999999999999999"}},
+		"milliseconds for seconds":        {"X-Ratelimit-Reset": {strconv.FormatInt(clock.UnixMilli(), 10)}},
+	} {
+		if got := forge.RetryAfter(far, "X-Ratelimit-Reset", clock); !got.Equal(clock.Add(24 * time.Hour)) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 	past := http.Header{"X-Ratelimit-Reset": {"1"}}
 	if got := forge.RetryAfter(past, "X-Ratelimit-Reset", clock); !got.IsZero() {
 		t.Errorf("a time that has passed: %v", got)

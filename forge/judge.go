@@ -100,12 +100,12 @@ func RetryAfter(h http.Header, reset string, now time.Time) time.Time {
 		return at.Sub(now)
 	}
 	after := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(after, 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
+	if seconds, ok := wholeSeconds(after); ok {
+		wait = time.Duration(min(seconds, int64(maxRateLimit/time.Second))) * time.Second
 	} else if date, err := http.ParseTime(after); err == nil {
 		wait = ahead(date)
 	} else if reset != "" {
-		if seconds, err := strconv.ParseInt(h.Get(reset), 10, 64); err == nil {
+		if seconds, ok := wholeSeconds(h.Get(reset)); ok {
 			wait = ahead(time.Unix(seconds, 0))
 		}
 	}
@@ -113,4 +113,15 @@ func RetryAfter(h http.Header, reset string, now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now.Add(min(wait, maxRateLimit))
+}
+
+// wholeSeconds reads a number of seconds that is not negative. One that no clock reaches is as far as clocks are sure to go,
+// the year 9999: what is absurdly far ahead must not pass for what nobody said.
+func wholeSeconds(digits string) (int64, bool) {
+	const most = 253_402_300_799
+	seconds, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false
+	}
+	return int64(min(seconds, most)), true //nolint:gosec // it is bounded
 }
