@@ -49,9 +49,6 @@ func (t *Transport) judgeWrite(resp *http.Response, body []byte) error {
 	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return ErrMoved
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		if t.dialect.Exists != nil && t.dialect.Exists(body) {
-			return ErrConflict
-		}
 		return ErrInvalid
 	case http.StatusConflict:
 		return ErrConflict

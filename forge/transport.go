@@ -60,15 +60,12 @@ type Dialect struct {
 	ClientBasic bool
 	// Accept is sent with API requests, "application/json" if empty.
 	Accept string
-	// Exists reports whether an answer 400 or 422 says that what was to be made is there already; nil never says so. It may
-	// not keep the body.
-	Exists func(body []byte) bool
 	// SpentRefresh are the error codes with which the token endpoint says that a refresh token is no good: used, revoked,
 	// expired, or of somebody else. All other codes are about the client or the request. ["invalid_grant"] if empty.
 	SpentRefresh []string
 	// Reason reads what an answer 3xx or 4xx says beyond its status; nil never reads any. It returns an error of this package,
-	// such as [ErrUnsupported] for an issue tracker that is switched off, or nil for what the status says. It is not asked
-	// about 401, 403 and 429, and may not keep the body.
+	// such as [ErrUnsupported] for an issue tracker that is switched off or [ErrConflict] for a 422 about what is there already,
+	// or nil for what the status says. It is not asked about 401, 403 and 429, and may not keep the body.
 	Reason func(status int, body []byte) error
 	// Refusal reads what the common rules leave undecided: an answer 403, 404 or 429, of which header and body are given. It
 	// returns *[RateLimitedError], *[ScopeMissingError], [ErrTooLarge], [ErrForbidden] with a reason, or nil; now is the
