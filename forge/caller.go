@@ -45,9 +45,11 @@ func sendable(token Token, err error) (Token, error) {
 
 // HTTPClient implements [Port]. Answers come as they are, 401 included; a body longer than [MaxClientBody] fails while
 // it is read. Requests and redirects to other destinations fail with an *[Error] that wraps [ErrDestination], inside
-// the *[url.Error] that net/http makes of it. A request may take as long as [Options.Timeout], reading its body included.
+// the *[url.Error] that net/http makes of it. A request may take as long as [Options.Timeout], redirects and reading its body
+// included; what takes longer is [ErrUnavailable] like every other silence. The client's own Timeout is not set, since it
+// puts an error of net/http in the place of ours.
 func (c *Caller) HTTPClient() *http.Client {
-	return &http.Client{Transport: &pinned{c, MaxClientBody}, Timeout: c.transport.timeout}
+	return &http.Client{Transport: &timed{&pinned{c, MaxClientBody}}}
 }
 
 // SDKClient returns a client for a client library: all it sees is answers 2xx, read whole and bounded by [MaxAPIBody] and

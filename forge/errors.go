@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -60,6 +61,9 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether it took too long, which net/http asks of what it wraps ([url.Error.Timeout]).
+func (e *Error) Timeout() bool { return errors.Is(e.Err, context.DeadlineExceeded) }
 
 // ExchangeError says that the token endpoint refused. Code is the OAuth error code of RFC 6749 §5.2 or one of the
 // forge's own (bad_verification_code), reduced to [a-z_] and 64 characters; descriptions are dropped, because they can

@@ -120,5 +120,5 @@ func wholeSeconds(digits string) (int64, bool) {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, false
 	}
-	return int64(min(seconds, most)), true //nolint:gosec // it is bounded
+	return int64(min(seconds, most)), true
 }
