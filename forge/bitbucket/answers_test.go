@@ -44,6 +44,24 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+func TestTheOlderHookIsTheOneThatWasMadeBefore(t *testing.T) {
+	t.Parallel()
+	before, after := time.Unix(1, 0), time.Unix(2, 0)
+	for _, test := range []struct {
+		a, b webhook
+		want int
+	}{
+		{webhook{UUID: "{b}", CreatedAt: before}, webhook{UUID: "{a}", CreatedAt: after}, -1},
+		{webhook{UUID: "{a}", CreatedAt: after}, webhook{UUID: "{b}", CreatedAt: before}, 1},
+		{webhook{UUID: "{a}", CreatedAt: after}, webhook{UUID: "{b}", CreatedAt: after}, -1},
+		{webhook{UUID: "{a}"}, webhook{UUID: "{a}"}, 0},
+	} {
+		if got := compareAge(test.a, test.b); got != test.want {
+			t.Errorf("%+v and %+v: %d", test.a, test.b, got)
+		}
+	}
+}
+
 func TestStates(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]forge.ChangeState{

@@ -256,3 +256,32 @@ func TestWorkspacesAndRepositoriesWithoutAnIDAreNone(t *testing.T) {
 		}
 	}
 }
+
+// TestAHookOfARenamedRepositoryIsNotSaidToBeGone answers 404 to a DELETE below a former path, which Bitbucket does not document.
+func TestAHookOfARenamedRepositoryIsNotSaidToBeGone(t *testing.T) {
+	t.Parallel()
+	f, port := signIn(t, forgetest.Repositories(1, 1)...)
+	former := forge.RepositoryRef{Path: "alice/repository-0001"}
+	made, err := port.EnsureHook(t.Context(), former, forge.HookSpec{
+		URL: "https://hooks.invalid/", Secret: secret.New("0123456789abcdef"), Events: []forge.HookEvent{forge.HookPush},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.RenameRepository(1, "renamed")
+	f.Next(forgetest.HookEndpoint, forgetest.Status(404))
+	if err := port.RemoveHook(t.Context(), former, made.ID); !errors.Is(err, forge.ErrMoved) || f.Pending() != 0 || len(f.Webhooks(1)) != 1 {
+		t.Errorf("%d webhooks, %v", len(f.Webhooks(1)), err)
+	}
+	// Where it cannot be found out, it is not said either.
+	f.Next(forgetest.HookEndpoint, forgetest.Status(404))
+	f.Next(forgetest.RepositoryEndpoint, forgetest.Status(502))
+	if err := port.RemoveHook(t.Context(), former, made.ID); !errors.Is(err, forge.ErrUnavailable) || f.Pending() != 0 {
+		t.Errorf("%v", err)
+	}
+	for range 2 {
+		if err := port.RemoveHook(t.Context(), forge.RepositoryRef{Path: "Alice/Renamed"}, made.ID); err != nil || len(f.Webhooks(1)) != 0 {
+			t.Errorf("%d webhooks, %v", len(f.Webhooks(1)), err)
+		}
+	}
+}

@@ -179,9 +179,6 @@ func exerciseHooks(t *testing.T, x *exercise) {
 	t.Run("two who make the same at once", func(t *testing.T) {
 		t.Parallel()
 		w := x.workshop(t)
-		if !w.onePerAddress && !w.settlesRaces {
-			return // nothing keeps the second from being made
-		}
 		raced := Fault{"somebody else makes it first", func(f *Forge, out http.ResponseWriter, r *http.Request) {
 			f.serve(newCaptured(), r)
 			f.serve(out, r)

@@ -27,8 +27,6 @@ type differences struct {
 	readersPropose bool
 	// alsoSigned is another header with the signature, either of which is enough.
 	alsoSigned string
-	// settlesRaces: of two who make the same webhook at once, one takes its own back, or the other's.
-	settlesRaces bool
 	// pings: the forge has an event for trying a webhook.
 	pings bool
 	// signsBody: the signature covers the body. Without it, it is a token that travels along.
@@ -58,10 +56,10 @@ func (x *exercise) differences() differences {
 	case forge.GitLab:
 		d.issuePath, d.changePath, d.commentMark = "/-/issues/%d", "/-/merge_requests/%d", "#note_%s"
 		d.statusNames[forge.StatusFailure], d.statusNames[forge.StatusError] = "failed", "failed"
-		d.anyAnswerIsAFile, d.settlesRaces, d.signsBody, d.narrow = true, true, false, []string{"read_user"}
+		d.anyAnswerIsAFile, d.signsBody, d.narrow = true, false, []string{"read_user"}
 	case forge.Gitea, forge.Forgejo:
 		d.changePath, d.narrow = "/pulls/%d", []string{"read:user"}
-		d.replacesHooks, d.settlesRaces, d.readersPropose = true, true, true
+		d.replacesHooks, d.readersPropose = true, true
 		if x.config.Dialect == Forgejo {
 			d.alsoSigned = "X-Gitea-Signature"
 		}
