@@ -149,13 +149,13 @@ func (p *port) OpenChange(ctx context.Context, in forge.RepositoryRef, c forge.N
 	if err != nil {
 		return forge.Change{}, err
 	}
-	to, err := p.locate(ctx, op, below)
+	to, main, err := p.withMainBranch(ctx, op, below)
 	if err != nil {
 		return forge.Change{}, err
 	}
 	target := c.Target
 	if target == "" {
-		target = to.Default
+		target = main
 	}
 	if target == "" || target == c.Source {
 		return forge.Change{}, p.Fail(op, fmt.Errorf("%w (the main branch cannot be proposed to itself)", forge.ErrInvalid))

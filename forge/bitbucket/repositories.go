@@ -97,13 +97,20 @@ func (p *port) below(op string, ref forge.RepositoryRef) (string, error) {
 	return "/repositories/" + url.PathEscape(owner) + "/" + url.PathEscape(name), nil
 }
 
-// locate asks where a repository is and what its main branch is.
+// locate asks where a repository is.
 func (p *port) locate(ctx context.Context, op, below string) (forge.Repository, error) {
+	is, _, err := p.withMainBranch(ctx, op, below)
+	return is, err
+}
+
+// withMainBranch is locate, and the main branch by the name that Bitbucket knows it by: that of a [forge.Repository] is cleaned.
+// It is empty in an empty repository.
+func (p *port) withMainBranch(ctx context.Context, op, below string) (is forge.Repository, main string, err error) {
 	r, err := forge.Get[repository](ctx, p.Caller, op, below)
-	if err != nil {
-		return forge.Repository{}, err
+	if err == nil {
+		is, err = p.repository(op, r)
 	}
-	return p.repository(op, r)
+	return is, r.mainBranch(), err
 }
 
 // path is the workspace and name of a repository, asked for where the reference does not have it.
@@ -191,11 +198,11 @@ type ref struct {
 func (p *port) resolve(ctx context.Context, op, below, revision string) (string, error) {
 	name := revision
 	if name == "" {
-		r, err := p.locate(ctx, op, below)
+		_, main, err := p.withMainBranch(ctx, op, below)
 		if err != nil {
 			return "", err
 		}
-		if name = r.Default; name == "" {
+		if name = main; name == "" {
 			return "", p.Fail(op, forge.ErrNotFound)
 		}
 	}

@@ -202,6 +202,23 @@ func exerciseOpenChange(t *testing.T, x *exercise) {
 			t.Error("the forge was contacted")
 		}
 	})
+	t.Run("the default branch may have a name that is cleaned before it is shown", func(t *testing.T) {
+		t.Parallel()
+		// Git takes zero-width joiners and what no keyboard has; two characters of this name are not shown.
+		const branch = "trunk/\U0001F469\u200d\U0001F4BB\u2060"
+		w := x.workshop(t, func(c *Config, _ *forge.Connection) { c.Users[0].Repositories[0].DefaultBranch = branch })
+		for _, in := range []forge.RepositoryRef{w.byPath(), w.byID()} {
+			source := w.fresh("proposal")
+			w.Commit(repositoryID, source, "new.txt", []byte(source))
+			got, err := w.port.OpenChange(t.Context(), in, forge.NewChange{Title: "Take it", Source: source})
+			if err != nil || got.Target != forge.CleanString(branch) {
+				t.Errorf("%q, %v", got.Target, err)
+			}
+			if _, err := w.port.File(t.Context(), in, "README.md", ""); err != nil {
+				t.Errorf("a file of it: %v", err)
+			}
+		}
+	})
 	t.Run("the default branch cannot be proposed to itself", func(t *testing.T) {
 		t.Parallel()
 		w := x.workshop(t)

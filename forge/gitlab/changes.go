@@ -49,11 +49,15 @@ func (p *port) OpenChange(ctx context.Context, in forge.RepositoryRef, proposed 
 	}
 	target := proposed.Target
 	if target == "" {
-		found, err := p.lookUp(ctx, op, in)
+		// That of a [forge.Repository] is cleaned, and may not be what GitLab calls it.
+		found, err := look[project](ctx, p, op, in, "")
 		if err != nil {
 			return forge.Change{}, err
 		}
-		if target = found.Default; target == "" || target == proposed.Source {
+		if found.ID <= 0 {
+			return forge.Change{}, p.Fail(op, errAnswer)
+		}
+		if target = found.DefaultBranch; target == "" || target == proposed.Source {
 			return forge.Change{}, p.Fail(op, fmt.Errorf("%w (there is no default branch, or that is the branch proposed)", forge.ErrInvalid))
 		}
 	}
