@@ -41,6 +41,7 @@ func TestProfileReadsEveryAnswer(t *testing.T) {
 		"a page":                          {header: "Content-Type: text/html", body: "<html>" + marker, want: forge.ErrUnavailable},
 		"an empty body":                   {want: forge.ErrUnavailable},
 		"white space":                     {body: " \n", want: forge.ErrUnavailable},
+		"nothing in JSON":                 {body: " null\n", want: forge.ErrUnavailable},
 		"status 204":                      {status: 204, want: forge.ErrUnavailable},
 		"JSON of another shape":           {body: `{"id":"` + marker + `"}`, want: forge.ErrUnavailable},
 		"JSON and more":                   {body: `{"id":7}` + marker, want: forge.ErrUnavailable},

@@ -176,8 +176,9 @@ func (j *judged) checkJSON(resp *http.Response, body []byte) error {
 	if countValues(body) > MaxAPIValues {
 		return unavailable("its answer has too many values")
 	}
-	if resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) == 0 {
-		return unavailable("its answer is empty") // a library may take it for an empty list
+	said := bytes.TrimSpace(body)
+	if resp.StatusCode == http.StatusOK && (len(said) == 0 || string(said) == "null") {
+		return unavailable("its answer is empty") // it would pass for an empty list
 	}
 	_, err := j.Next(resp)
 	return err
