@@ -55,8 +55,8 @@ type ForgeStatus struct {
 	WithdrawAt string `json:"withdraw_at"`
 }
 
-// NeedsReauth says since when only a sign-in helps, and why: the error code with which the forge refused to refresh the token;
-// outcome_unknown, if it did so after an attempt that nobody knows the outcome of; unauthorized, if it refused the token in use.
+// NeedsReauth says since when only a sign-in helps, and why: the error code with which the forge refused to refresh the token,
+// or outcome_unknown, unauthorized or account_changed ([projections.ReasonOutcomeUnknown] and the others).
 type NeedsReauth struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`

@@ -37,7 +37,7 @@ const (
 	codeUnavailable    = "unavailable"
 	codeRateLimited    = "rate_limited"
 	codeNotSent        = "not_sent"
-	codeOutcomeUnknown = "outcome_unknown"
+	codeOutcomeUnknown = projections.ReasonOutcomeUnknown
 )
 
 // refreshToken trades the refresh token of a connection for a new pair: the one way in which that is done. stale names the

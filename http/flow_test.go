@@ -99,7 +99,7 @@ func TestWhatIsNotRevokedIsShown(t *testing.T) {
 	if pending == nil || pending.Outcome != "pending" || pending.NextAttemptAt == nil {
 		t.Errorf("told %+v", pending)
 	}
-	if page := b.get(t, "/").body; !strings.Contains(page, "a former token <span class=\"dim\">the forge is told again</span> <time") {
+	if page := b.get(t, "/").body; !strings.Contains(page, "a former token; <span class=\"dim\">the forge is told again</span> <time") {
 		t.Errorf("the page does not say that a token is still to be revoked:\n%s", page)
 	}
 	withdraw := d.forges["gitea"].URL() + "/user/settings/applications"
@@ -424,7 +424,7 @@ func TestATokenThatTheForgeRefreshesNoMoreAsksForASignIn(t *testing.T) {
 		t.Errorf("%+v", gitea)
 	}
 	page := b.get(t, "/").body
-	for _, part := range []string{`<span class="badge needs_reauth">needs a sign-in</span>`, `<span class="dim">invalid_grant</span>`} {
+	for _, part := range []string{`<span class="badge needs_reauth">needs a sign-in</span>`, `the forge refused to refresh the token (invalid_grant) <span class="dim">since <time`} {
 		if !strings.Contains(page, part) {
 			t.Errorf("the page lacks %s:\n%s", part, page)
 		}

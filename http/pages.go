@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/projections"
 )
 
 //go:embed templates
@@ -49,15 +50,16 @@ type pages map[string]*template.Template
 
 func parsePages() pages {
 	functions := template.FuncMap{
-		"stylePath":  func() string { return stylePath },
-		"iconPath":   func() string { return iconPath },
-		"isoTime":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"humanTime":  func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" },
-		"forgeName":  func(name string, kind forge.Kind) string { return displayName(name, kind) },
-		"host":       hostOf,
-		"grantsPage": forge.GrantsPage,
-		"brief":      brief,
-		"initPath":   initPath,
+		"stylePath":   func() string { return stylePath },
+		"iconPath":    func() string { return iconPath },
+		"isoTime":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"humanTime":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" },
+		"forgeName":   func(name string, kind forge.Kind) string { return displayName(name, kind) },
+		"host":        hostOf,
+		"grantsPage":  forge.GrantsPage,
+		"brief":       brief,
+		"whyUnusable": whyUnusable,
+		"initPath":    initPath,
 	}
 	parsed := pages{}
 	for _, name := range []string{"login", "leave", "terminal", "home", "error"} {
@@ -125,6 +127,20 @@ func brief(name string) string {
 		return name
 	}
 	return before + "/…" + id[len(id)-8:]
+}
+
+// whyUnusable says why only a sign-in helps (commands.NeedsReauth).
+func whyUnusable(reason string) string {
+	switch reason {
+	case projections.ReasonUnauthorized:
+		return "the forge refuses the token"
+	case projections.ReasonAccountChanged:
+		return "the token acts for another account"
+	case projections.ReasonOutcomeUnknown:
+		return "the answer to a refresh was lost"
+	default:
+		return "the forge refused to refresh the token (" + reason + ")"
+	}
 }
 
 // initPath is where a sign-in to a connection starts.

@@ -144,3 +144,7 @@ const ReasonAccountChanged = "account_changed"
 
 // ReasonUnauthorized is the reason of a row that needs a sign-in because the forge refused its token in use.
 const ReasonUnauthorized = "unauthorized"
+
+// ReasonOutcomeUnknown is the reason of a row that needs a sign-in because the forge refused to refresh its token after an
+// attempt that nobody knows the outcome of.
+const ReasonOutcomeUnknown = "outcome_unknown"

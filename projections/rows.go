@@ -26,7 +26,7 @@ type Token struct {
 	GrantedAt  time.Time // when the forge granted this token, in a sign-in or a refresh
 	Refresh    Refresh
 	// NeedsReauthSince is since when only a sign-in helps, nil for a token that is good as far as is known. The reason is the
-	// error code with which the forge refused to refresh it, outcome_unknown, or unauthorized for one that it refused in use.
+	// error code with which the forge refused to refresh it, or one of the Reason constants.
 	NeedsReauthSince  *time.Time
 	NeedsReauthReason string
 
