@@ -57,8 +57,10 @@ func newAccountItem(a projections.LinkedAccount) accountItem {
 func (p *program) accountsListCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use:     "list",
-		Short:   "List the accounts that may sign in",
+		Use:   "list",
+		Short: "List the accounts that may sign in",
+		Long: `Lists the accounts that may sign in, with the name that their forge has for them
+and since when. Where FORGEAUTH_OPERATORS is set, it alone decides.`,
 		Example: "  forgeauth accounts list\n  forgeauth accounts list --json | jq -r '.accounts[].account'",
 		Args:    cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error {
@@ -95,7 +97,7 @@ func (p *program) listAccounts(ctx context.Context, c *commands.Commands, operat
 	}
 	switch {
 	case !list.Claimed:
-		p.printf("Nobody owns this deployment yet: sign in with the code that `forgeauth setup-code` prints.\n")
+		p.printf("Nobody owns this deployment yet: sign in with the code that `forgeauth setup-code` prints, or with `forgeauth login`.\n")
 	case len(rows) == 0:
 		p.printf("No account may sign in: `forgeauth recover` lets one in.\n")
 	default:
@@ -121,7 +123,7 @@ Asks before it removes the last account, after which only ` + "`forgeauth recove
 lets somebody in.`,
 		Example: `  forgeauth accounts remove github:583231
   forgeauth accounts remove gitlab-work:42 --yes`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FORGE:ACCOUNT_ID"),
 		RunE: p.action(func(ctx context.Context, args []string) error {
 			forgeType, accountID, ok := strings.Cut(args[0], ":")
 			if !ok || forgeType == "" || accountID == "" {

@@ -28,7 +28,11 @@ func (p *program) printBanner(ctx context.Context, d *deployment, e forgeauth.En
 	}
 	login := e.Config.PublicURL + "/login"
 	var b strings.Builder
-	line := func(name, value string) { fmt.Fprintf(&b, "  %-12s  %s\n", name, value) }
+	width := 12
+	for _, c := range e.Config.Connections {
+		width = max(width, len("  "+c.Name))
+	}
+	line := func(name, value string) { fmt.Fprintf(&b, "  %-*s  %s\n", width, name, value) }
 	b.WriteString("forgeauth " + readBuild().Version + "\n\n")
 	line("Open", login)
 	line("Database", d.database)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,8 +39,14 @@ type connectionItem struct {
 func (p *program) connectionsListCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use:     "list",
-		Short:   "List the configured forges with their callback URLs",
+		Use:   "list",
+		Short: "List the configured forges with their callback URLs",
+		Long: `Lists every configured forge: its state, its account, and the callback URL to
+register there. Notes on standard error say what needs somebody: a sign-in,
+scopes that were not granted as asked, former tokens that are still to be
+revoked, or that could not be.
+
+--json has more for each, such as when its token expires and is refreshed next.`,
 		Example: "  forgeauth connections list\n  forgeauth connections list --json | jq -r '.[].callback_url'",
 		Args:    cobra.NoArgs,
 		RunE: p.action(func(ctx context.Context, _ []string) error {
@@ -78,22 +83,37 @@ func (p *program) listConnections(ctx context.Context, service *forgeauth.Servic
 	}
 	p.printTable([]string{"forge", "kind", "base URL", "state", "account", "callback URL"}, rows)
 	for _, item := range items {
-		if item.NextRevocationAt != nil {
-			p.note("%s: %d former token(s) still to be revoked; the forge is told again at %s",
-				item.ForgeType, item.PendingRevocations, item.NextRevocationAt.UTC().Format(time.RFC3339))
-		}
-		if len(item.MissingScopes)+len(item.ExcessScopes) > 0 {
-			p.note("%s: asked for and not granted: %s; granted beyond that: %s; to change it, withdraw the grant at %s and sign in again",
-				item.ForgeType, listed(item.MissingScopes), listed(item.ExcessScopes), forge.GrantsPage(item.Kind, item.BaseURL))
-		}
-		if item.WithdrawAt != "" {
-			p.note("%s: the former token was not revoked at the forge: withdraw it at %s", item.ForgeType, item.WithdrawAt)
+		for _, note := range notesOf(item.ForgeStatus) {
+			p.note("%s: %s", item.ForgeType, note)
 		}
 	}
 	if err := service.Commands().CheckOrigins(ctx); err != nil {
 		p.note("%v", err)
 	}
 	return nil
+}
+
+// notesOf says what about a connection needs somebody.
+func notesOf(s commands.ForgeStatus) (notes []string) {
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if s.NeedsReauth != nil {
+		note("only a sign-in helps since %s (%s): `forgeauth login %s`", moment(s.NeedsReauth.Since), s.NeedsReauth.Reason, s.ForgeType)
+	}
+	if len(s.MissingScopes) > 0 {
+		note("asked for and not granted: %s; to get it, withdraw the grant at %s and sign in again",
+			listed(s.MissingScopes), forge.GrantsPage(s.Kind, s.BaseURL))
+	}
+	if len(s.ExcessScopes) > 0 {
+		note("granted beyond what is asked for: %s; to give it up, withdraw the grant at %s and sign in again",
+			listed(s.ExcessScopes), forge.GrantsPage(s.Kind, s.BaseURL))
+	}
+	if s.NextRevocationAt != nil {
+		note("former tokens still to be revoked: %d; the forge is told again at %s", s.PendingRevocations, moment(*s.NextRevocationAt))
+	}
+	if s.WithdrawAt != "" {
+		note("the former token was not revoked at the forge: withdraw it at %s", s.WithdrawAt)
+	}
+	return notes
 }
 
 func (p *program) connectionsRebindCommand() *cobra.Command {
@@ -114,7 +134,7 @@ Asks before it does so. It changes nothing where the configuration agrees with
 the history.`,
 		Example: `  FORGEAUTH_FORGE_GITEA_BASE_URL=https://new.example.org \
     forgeauth connections rebind gitea --keep-accounts`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("NAME"),
 		RunE: p.action(func(ctx context.Context, args []string) error {
 			return p.maintain(ctx, forgeauth.Maintaining, func(service *forgeauth.Service, _ forgeauth.Environment) error {
 				return p.rebind(ctx, service.Commands(), args[0], keepAccounts, yes, asJSON)

@@ -361,5 +361,5 @@ func (s *story) verifies(ctx context.Context) (string, error) {
 	if err := expect("verified up to position", s.seen, report.Through); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d rows equal the fold of events 1–%d", report.Rows, report.Through), nil
+	return fmt.Sprintf("%s the fold of events 1–%d", rowsEqual(report.Rows), report.Through), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
 
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
@@ -36,6 +37,16 @@ func (e *usageError) Error() string {
 }
 
 func (e *usageError) Unwrap() error { return e.err }
+
+// oneArgument asks for one argument, by the name that the help text has for it.
+func oneArgument(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("one %s is needed, and there are %d arguments", name, len(args))
+		}
+		return nil
+	}
+}
 
 // errDifferences ends verify with its exit code; the differences have been printed.
 var errDifferences = errors.New("the tables differ from the log")

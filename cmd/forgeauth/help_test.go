@@ -63,7 +63,7 @@ func TestWrongUsageExitsWith2AndNamesTheHelp(t *testing.T) {
 		"an unknown command":     {[]string{"server"}, "unknown command \"server\""},
 		"an unknown flag":        {[]string{"verify", "--fix"}, "unknown flag: --fix: see `forgeauth verify --help`"},
 		"an argument too many":   {[]string{"serve", "now"}, "see `forgeauth serve --help`"},
-		"an argument too few":    {[]string{"connections", "rebind"}, "see `forgeauth connections rebind --help`"},
+		"an argument too few":    {[]string{"connections", "rebind"}, "one NAME is needed, and there are 0 arguments: see `forgeauth connections rebind --help`"},
 		"an unknown subcommand":  {[]string{"accounts", "delete"}, "see `forgeauth accounts --help`"},
 		"an account with no id":  {[]string{"accounts", "remove", "github"}, "\"github\" is not FORGE:ACCOUNT_ID"},
 		"a flag without a value": {[]string{"migrate", "--runtime-role"}, "see `forgeauth migrate --help`"},

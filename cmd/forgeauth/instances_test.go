@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +40,8 @@ func TestCommandsTellInstancesOfAKindApart(t *testing.T) {
 
 	p := serve(t, environ)
 	for _, name := range names {
-		if want := "/oauth/" + name + "/callback  (at " + forges[name].URL() + ")"; !strings.Contains(p.banner(), want) {
+		want := fmt.Sprintf("\n    %-11s  http://%s/oauth/%s/callback  (at %s)\n", name, address, name, forges[name].URL())
+		if !strings.Contains(p.banner(), want) {
 			t.Errorf("serve does not print %q:\n%s", want, p.banner())
 		}
 	}

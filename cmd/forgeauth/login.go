@@ -47,7 +47,7 @@ be running.`,
 		Example: `  forgeauth login github
   forgeauth login gitlab-work --yes
   docker compose exec forgeauth forgeauth login gitea`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FORGE"),
 		RunE: p.action(func(ctx context.Context, args []string) error {
 			return p.maintain(ctx, forgeauth.Serving, func(service *forgeauth.Service, e forgeauth.Environment) error {
 				return p.login(ctx, service, e, args[0], o)

@@ -61,7 +61,7 @@ func (p *program) printReport(report projections.Report, asJSON bool) error {
 		return printJSON(p, report)
 	}
 	if len(report.Differences) == 0 {
-		p.printf("%d rows equal the fold of the log up to position %d\n", report.Rows, report.Through)
+		p.printf("%s the fold of the log up to position %d\n", rowsEqual(report.Rows), report.Through)
 		return nil
 	}
 	rows := make([][]string, 0, len(report.Differences))
@@ -79,4 +79,12 @@ func (p *program) printReport(report projections.Report, asJSON bool) error {
 		p.printf("\n%d differences to the log up to position %d: `forgeauth verify --repair` writes them away\n", len(report.Differences), report.Through)
 	}
 	return nil
+}
+
+// rowsEqual begins the sentence that so many rows equal something.
+func rowsEqual(rows int) string {
+	if rows == 1 {
+		return "1 row equals"
+	}
+	return fmt.Sprintf("%d rows equal", rows)
 }
