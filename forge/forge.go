@@ -53,7 +53,7 @@ type Token struct {
 	Refresh secret.Text // zero where the forge gives none
 	// ExpiresAt is when the access token stops working, zero if it does not expire.
 	ExpiresAt time.Time
-	// Scopes as granted, nil where the forge does not say (Gitea and Forgejo never do).
+	// Scopes as granted, nil where the forge does not say. Gitea and Forgejo do not when they grant; see [Port.Grant].
 	Scopes []string
 	// Generation tells the tokens of a connection apart, as in [Binding]; 0 for a token that is not stored.
 	Generation int64
