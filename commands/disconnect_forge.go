@@ -15,8 +15,8 @@ import (
 // DisconnectForge drops a connection's token. In one transaction the token stops being used, and if the forge was the
 // active one then none is. The forge is then told in one bounded attempt, which that transaction has claimed; if that does not
 // settle it, the command succeeds all the same and [Commands.Run] goes on trying, of whichever process. It returns the events
-// of both steps; [RevocationIn] reads them. A forge that is no longer configured can be disconnected, but not told. It fails with [projections.ErrNotConnected], or
-// [ErrUnknownConnection] for a name that is neither configured nor connected.
+// of both steps; [RevocationIn] reads them. A forge that is no longer configured can be disconnected, but not told. It fails
+// with [projections.ErrNotConnected], or [ErrUnknownConnection] for a name that is neither configured nor connected.
 func (c *Commands) DisconnectForge(ctx context.Context, caller Caller, forgeType string) ([]events.Event, error) {
 	caller = c.identified(caller)
 	connection, configured := c.policy.connections[forgeType]

@@ -79,11 +79,11 @@
 // and its data key is shredded in the transaction that settles it. Where its forge does not know the access token any more and
 // a refresh token is left (a GitHub App's), the pair is traded for another, which is revoked and never stored.
 //
-// The journal is the lease. Before a process tells the forge it appends TokenRevocationAttempted, which is refused before the
-// row's next_attempt_at and moves it: so one process asks at a time, of however many run, and none has to hold anything. A
-// process that dies leaves the row, and whoever is there goes on when the next attempt is due; a forge that is told twice finds
-// the token dead, which is a yes. A rate limit moves the turn of all of the connection's (TokenRevocationsPostponed). A token is only ever sent to the base URL that it was granted by, and only while
-// the configuration says the same.
+// The journal is the lease. Before a process tells the forge it appends TokenRevocationAttempted, which is refused before
+// the row's next_attempt_at and moves it: so one process asks at a time, of however many run, and none has to hold anything.
+// A process that dies leaves the row, and whoever is there goes on when the next attempt is due; a forge that is told twice
+// finds the token dead, which is a yes. A rate limit moves the turn of all of the connection's (TokenRevocationsPostponed).
+// A token is only ever sent to the base URL that it was granted by, and only while the configuration says the same.
 //
 // # Watching the grant
 //

@@ -74,8 +74,8 @@ func encode(f Fact) ([]byte, error) {
 	return payload, nil
 }
 
-// SealedTokens is the sealed part of a [TokenIssued] and a [TokenRefreshed]: two ciphertexts, and a keyed hash of the access token, by which two
-// tokens can be told to be the same without opening either.
+// SealedTokens is the sealed part of a [TokenIssued] and a [TokenRefreshed]: two ciphertexts, and a keyed hash of the access
+// token, by which two tokens can be told to be the same without opening either.
 type SealedTokens struct {
 	Access      []byte
 	Refresh     []byte // empty if there is none

@@ -31,12 +31,12 @@
 // # How often
 //
 // Exchange, Refresh, StartDevice, PollDevice and Revoke send one request and never a second. They use a connection of their
-// own, dialled for that request: on a kept connection, which the forge may be closing at that moment, a single-use code would
-// be lost without having been used, and repeating it is not an option. net/http repeats a request by itself only if no byte of it was written,
-// or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other requests are made once, too,
-// and retrying is the caller's to decide; but a GET on a kept connection that turns out to be closed is sent again by
-// net/http, and one that is answered 401 is made a second time if the keeper has another token by then and the request's body
-// can be had again. There is no third time.
+// own, dialled for that request: on a kept connection, which the forge may be closing at that moment, a single-use code
+// would be lost without having been used, and repeating it is not an option. net/http repeats a request by itself only if no
+// byte of it was written, or if it is idempotent, which a POST without GetBody and Idempotency-Key is not. All other
+// requests are made once, too, and retrying is the caller's to decide; but a GET on a kept connection that turns out to be
+// closed is sent again by net/http, and one that is answered 401 is made a second time if the keeper has another token by
+// then and the request's body can be had again. There is no third time.
 //
 // # What an answer means
 //
@@ -60,8 +60,8 @@
 //
 // # What is kept from a forge's answer
 //
-// Ids, which are positive numbers or, at Bitbucket, UUIDs and Atlassian ids; strings, cleaned by CleanString; scope names; an error code reduced to [a-z_]. No
-// error and no log line holds anything else of a body, a header or a query string: errors of net/http, of the OAuth
-// library and of client libraries are replaced by sentences of this package, since they quote URLs, Location headers and
-// bodies. Web and clone addresses are built from the configured base URL.
+// Ids, which are positive numbers or, at Bitbucket, UUIDs and Atlassian ids; strings, cleaned by CleanString; scope names;
+// an error code reduced to [a-z_]. No error and no log line holds anything else of a body, a header or a query string:
+// errors of net/http, of the OAuth library and of client libraries are replaced by sentences of this package, since they
+// quote URLs, Location headers and bodies. Web and clone addresses are built from the configured base URL.
 package forge
