@@ -1,6 +1,34 @@
 package http
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+
+	"github.com/forgeauth/forgeauth/forge"
+)
+
+func TestEveryKindHasAMark(t *testing.T) {
+	t.Parallel()
+	for _, info := range forge.Kinds() {
+		if !bytes.Contains(styleSheet, []byte(".glyph."+string(info.Kind)+"::before")) {
+			t.Errorf("%s is shown with a question mark", info.Title)
+		}
+	}
+}
+
+func TestWhatMakesAConnectionUnusableIsSaidInWords(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{
+		"unauthorized":    "the forge refuses the token",
+		"account_changed": "the token acts for another account",
+		"outcome_unknown": "the answer to a refresh was lost",
+		"invalid_grant":   "the forge refused to refresh the token (invalid_grant)",
+	} {
+		if got := whyUnusable(reason); got != want {
+			t.Errorf("%s is said as %q, want %q", reason, got, want)
+		}
+	}
+}
 
 func TestIDsOfSessionsAreShownByTheirEnd(t *testing.T) {
 	t.Parallel()
