@@ -3,10 +3,12 @@ package commands
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/projections"
 )
 
@@ -64,6 +66,9 @@ func (c *Commands) refreshDue(ctx context.Context) (time.Duration, error) {
 // without being able to record anything.
 func (c *Commands) lookAgain(ctx context.Context, f *flight) {
 	<-f.done
+	if _, ofForge := errors.AsType[*forge.Error](f.err); !ofForge && !isJournalled(f.err) {
+		c.try(ctx, "refresh a token", f.err) // a key that does not open, a database that is away
+	}
 	if f.err != nil && c.pause(ctx, confirmAfter) != nil {
 		return
 	}
@@ -71,6 +76,13 @@ func (c *Commands) lookAgain(ctx context.Context, f *flight) {
 	case c.granted <- struct{}{}:
 	default:
 	}
+}
+
+// isJournalled reports whether an error only says what the log says already.
+func isJournalled(err error) bool {
+	_, busy := errors.AsType[*refreshingError](err)
+	_, later := errors.AsType[*retryLaterError](err)
+	return busy || later || errors.Is(err, projections.ErrNotConnected)
 }
 
 // refreshAt is when this process refreshes a token, if nobody else has. It reports false for one that cannot be, or does not

@@ -102,7 +102,7 @@ func (c *Commands) askForges(ctx context.Context, names []string) {
 
 // watchGrant asks a connection's forge, once, whose its token is and what it may do, and records what has changed. It returns
 // no event where nothing has, where the connection has no token that could be asked about, or another one by then. An error
-// says nothing about the token.
+// says nothing about the token; only a refusal of the token itself leaves a doubt, which is settled like one in use.
 func (c *Commands) watchGrant(ctx context.Context, forgeType string) ([]events.Event, error) {
 	if _, ok := c.providers[forgeType]; !ok {
 		return nil, nil // it holds a token and is configured no more: there is nobody to ask
@@ -121,10 +121,13 @@ func (c *Commands) watchGrant(ctx context.Context, forgeType string) ([]events.E
 	if err != nil {
 		return nil, fmt.Errorf("watch grant: %w", err)
 	}
-	// Not through the connection's keeper: a refusal here is to have no consequence.
+	// Not through the connection's keeper, which would refresh at once what it is only asked about.
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	grant, err := bindFresh(provider, forge.Token{Access: access}).Grant(ctx)
+	if errors.Is(err, forge.ErrNeedsReauth) {
+		c.doubt(row) // withdrawn at the forge, it may be, and nobody has used it since
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -362,3 +362,24 @@ func TestARefreshDoesNotUndoThatTheAccountChanged(t *testing.T) {
 		t.Errorf("the token of another account is handed out: %v", err)
 	}
 }
+
+// A token that was withdrawn at the forge and that nobody uses is found out by the daily question, and confirmed before it is
+// said to be dead.
+func TestAWithdrawnTokenIsFoundOutWithoutBeingUsed(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	d.claim()
+	d.background(d.Commands)
+	appended := d.since()
+	d.forges["github"].RevokeToken(d.accessTokens("github")[0].Value.Reveal())
+	if _, err := d.watchGrant(t.Context(), "github"); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Fatalf("%v", err)
+	}
+	if got := appended(); got != "" {
+		t.Errorf("after one refusal: %s", got)
+	}
+	d.eventually("the operator is told", func() bool {
+		d.clock.advance(time.Second)
+		return appended() == "TokenRejected"
+	})
+}
