@@ -67,7 +67,8 @@
 // none of this: it is one query.
 //
 // Ports hold a [keeper], pinned to connection, base URL and account, which goes on with whatever token the connection has for
-// that account. needs_reauth ends with a sign-in, or with an answer that comes late; the token stays sealed meanwhile.
+// that account. needs_reauth ends with a sign-in, or with an answer that comes late; the token stays sealed meanwhile, and
+// one that is only refreshed no more is used for as long as it lives.
 //
 // # The end of a token
 //

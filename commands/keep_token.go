@@ -58,7 +58,7 @@ func (k *keeper) Token(ctx context.Context) (forge.Token, error) {
 	switch {
 	case errors.Is(err, events.ErrUnreadable):
 		return h.token, nil // that the database is away says nothing about the token
-	case err == nil && row.DataKey == h.dataKey && !row.NeedsReauth:
+	case err == nil && row.DataKey == h.dataKey && !row.Refused:
 		again := *h
 		again.recheck, again.changes = now.Add(recheckEvery), changes
 		k.held.CompareAndSwap(h, &again)
@@ -136,7 +136,7 @@ func (c *Commands) fresh(
 }
 
 // freshRow reads the token of a connection and its key. Near its end it is refreshed first, which takes as long as that takes;
-// while the forge is unavailable, a token that still lives is good as it is. With an account, another account's token is refused.
+// while the forge is unavailable, and also when it no longer refreshes it, a token that still lives is good as it is. With an account, another account's token is refused.
 // Where only a sign-in helps, the row comes along with [forge.ErrNeedsReauth], and the key unless that is gone.
 func (c *Commands) freshRow(
 	ctx context.Context, forgeType string, pinned *events.Account,
@@ -150,7 +150,7 @@ func (c *Commands) freshRow(
 		switch {
 		case pinned != nil && !row.Same(*pinned):
 			return row, to, key, needsReauth(forgeType, &OtherAccountError{ForgeType: forgeType, Was: pinned.AccountID, Is: row.AccountID})
-		case row.NeedsReauthSince != nil:
+		case row.Refused():
 			return row, to, key, needsReauth(forgeType, nil)
 		case until.IsZero(), now.Before(until), lives && (refreshed || !row.Refreshable()):
 			return row, to, key, nil
@@ -160,10 +160,9 @@ func (c *Commands) freshRow(
 			return row, to, key, &forge.Error{Connection: forgeType, Op: "token", Err: errExpiredAtOnce}
 		}
 		err = c.refresh(ctx, forgeType, row.DataKey)
-		undecided := ctx.Err() == nil && !errors.Is(err, forge.ErrNeedsReauth) && !errors.Is(err, projections.ErrNotConnected)
 		switch {
 		case err == nil:
-		case undecided && !row.Expired(c.now()):
+		case ctx.Err() == nil && !errors.Is(err, projections.ErrNotConnected) && !row.Expired(c.now()):
 			return row, to, key, nil
 		default:
 			return row, to, key, err

@@ -284,3 +284,33 @@ func TestARefusedTokenThatWasJustImportedIsRefreshed(t *testing.T) {
 	}
 	works(t, port)
 }
+
+// That a forge refreshes a token no more takes nothing from the token: it is handed out until it expires, or the forge refuses it.
+func TestATokenThatIsRefreshedNoMoreIsUsedWhileItLives(t *testing.T) {
+	t.Parallel()
+	d := connected(t, "gitea")
+	d.background(d.Commands)
+	port, err := d.OperatorAdapter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.forges["gitea"].Next(forgetest.RefreshEndpoint, forgetest.ReplicaLag(), forgetest.ReplicaLag())
+	d.clock.advance(55 * time.Minute)
+	d.eventually("the operator is told", func() bool {
+		d.clock.advance(time.Second)
+		return d.row("gitea").NeedsReauthSince != nil
+	})
+	works(t, port)
+	again, err := d.OperatorAdapter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	works(t, again)
+	d.clock.advance(5 * time.Minute)
+	if _, err := d.OperatorAdapter(t.Context()); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Errorf("expired: %v", err)
+	}
+	if _, err := port.Account(t.Context()); !errors.Is(err, forge.ErrNeedsReauth) {
+		t.Errorf("expired: %v", err)
+	}
+}

@@ -111,7 +111,7 @@ func (c *Commands) adapter(ctx context.Context, current projections.TokenInUse) 
 	if _, err := c.destination(current.ForgeType, current.BaseURL); err != nil {
 		return nil, err
 	}
-	if current.NeedsReauth {
+	if current.Refused {
 		return nil, needsReauth(current.ForgeType, nil)
 	}
 	if port, ok := c.ports.of(current.ForgeType, current.DataKey, c.now()); ok {

@@ -107,7 +107,7 @@ type rejectToken struct {
 
 func (r rejectToken) decide(state *projections.State, _ time.Time) (events.Outcome, error) {
 	row, ok := state.Token(r.forgeType)
-	if !ok || row.DataKey != r.dataKey || row.NeedsReauthSince != nil {
+	if !ok || row.DataKey != r.dataKey || row.Refused() {
 		return events.Outcome{}, nil
 	}
 	return events.Outcome{Drafts: []events.Draft{{

@@ -114,7 +114,7 @@ func (c *Commands) watchGrant(ctx context.Context, forgeType string) ([]events.E
 	case err != nil:
 		return nil, err
 	}
-	if row.NeedsReauthSince != nil || row.Expired(c.now()) {
+	if row.Refused() || row.Expired(c.now()) {
 		return nil, nil
 	}
 	access, err := key.Open(accessContext(row.Account, row.DataKey), row.AccessToken)
@@ -169,7 +169,7 @@ type watchGrant struct {
 func (w watchGrant) decide(state *projections.State, _ time.Time) (events.Outcome, error) {
 	var out events.Outcome
 	row, ok := state.Token(w.forgeType)
-	if !ok || row.DataKey != w.dataKey || row.NeedsReauthSince != nil {
+	if !ok || row.DataKey != w.dataKey || row.Refused() {
 		return out, nil
 	}
 	add := func(stream events.Stream, fact events.Fact) {

@@ -114,8 +114,8 @@ func applyRefresh(t *Token, e events.Event) {
 			t.NeedsReauthSince, t.NeedsReauthReason = new(e.OccurredAt), fact.Code
 		}
 	case events.TokenRejected:
-		if t.DataKey == fact.DataKey && t.NeedsReauthSince == nil {
-			t.NeedsReauthSince, t.NeedsReauthReason = new(e.OccurredAt), ReasonUnauthorized
+		if t.DataKey == fact.DataKey {
+			refuse(t, e.OccurredAt, ReasonUnauthorized)
 		}
 	}
 }
@@ -133,10 +133,21 @@ func applyGrant(t *Token, fact events.Fact, at time.Time) {
 			t.AccountLogin = fact.AccountLogin
 		}
 	case events.AccountChanged:
-		if t.DataKey == fact.DataKey && t.NeedsReauthSince == nil {
-			t.NeedsReauthSince, t.NeedsReauthReason = &at, ReasonAccountChanged
+		if t.DataKey == fact.DataKey {
+			refuse(t, at, ReasonAccountChanged)
 		}
 	}
+}
+
+// refuse says that the access token itself is of no use. That only a sign-in helps may be known for longer.
+func refuse(t *Token, at time.Time, reason string) {
+	switch {
+	case t.Refused():
+		return
+	case t.NeedsReauthSince == nil:
+		t.NeedsReauthSince = &at
+	}
+	t.NeedsReauthReason = reason
 }
 
 // ReasonAccountChanged is the reason of a row that needs a sign-in because its token acts for another account.

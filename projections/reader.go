@@ -85,12 +85,12 @@ type TokenInUse struct {
 	BaseURL   string
 	DataKey   uuid.UUID
 	ExpiresAt *time.Time // nil for a token that does not expire
-	// NeedsReauth says that only a sign-in helps.
-	NeedsReauth bool
+	// Refused is that of [Token.Refused].
+	Refused bool
 }
 
 const tokenInUseSQL = `
-SELECT forge_type, base_url, data_key, expires_at, needs_reauth_since IS NOT NULL
+SELECT forge_type, base_url, data_key, expires_at, needs_reauth_reason IN ('` + ReasonUnauthorized + `', '` + ReasonAccountChanged + `')
 FROM operator_oauth_tokens
 WHERE forge_type = `
 
@@ -109,7 +109,7 @@ func (r *Reader) TokenInUse(ctx context.Context, forgeType string) (TokenInUse, 
 
 func (r *Reader) tokenInUse(ctx context.Context, none error, sql string, args ...any) (TokenInUse, error) {
 	var t TokenInUse
-	err := r.pool.QueryRow(ctx, sql, args...).Scan(&t.ForgeType, &t.BaseURL, asUUID(&t.DataKey), &t.ExpiresAt, &t.NeedsReauth)
+	err := r.pool.QueryRow(ctx, sql, args...).Scan(&t.ForgeType, &t.BaseURL, asUUID(&t.DataKey), &t.ExpiresAt, &t.Refused)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return TokenInUse{}, none

@@ -57,6 +57,12 @@ type Refresh struct {
 // Refreshable reports whether there is a refresh token that, as far as is known, can be used.
 func (t Token) Refreshable() bool { return len(t.RefreshToken) > 0 && t.NeedsReauthSince == nil }
 
+// Refused reports whether the access token must not be used, because its forge refuses it or takes it for another account's.
+// One whose refresh token was rejected is as good as before until it expires.
+func (t Token) Refused() bool {
+	return t.NeedsReauthReason == ReasonUnauthorized || t.NeedsReauthReason == ReasonAccountChanged
+}
+
 // Expired reports whether the access token has stopped working at now.
 func (t Token) Expired(now time.Time) bool { return t.ExpiresAt != nil && !now.Before(*t.ExpiresAt) }
 
