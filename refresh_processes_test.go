@@ -38,6 +38,8 @@ type workerConfig struct {
 	ClientID    string        `json:"client_id"`
 	Client      string        `json:"client"`
 	Timeout     time.Duration `json:"timeout"` // of a request to the forge
+	// Background says that it does the background work too, which refreshes what has expired without being told.
+	Background bool `json:"background"`
 }
 
 // workerProgram is a program that acts on the active forge. It obeys lines on stdin: "clock <nanoseconds>" sets how far its clock
@@ -71,7 +73,9 @@ func runWorker(ctx context.Context, text string, in io.Reader, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	go func() { _ = service.Run(ctx) }()
+	if config.Background {
+		go func() { _ = service.Run(ctx) }()
+	}
 	var writing sync.Mutex
 	say := func(line string) {
 		writing.Lock()
@@ -317,7 +321,7 @@ func TestProcessesRefreshOnceBetweenThem(t *testing.T) {
 		t.Run(fmt.Sprint(n, " at ", name), func(t *testing.T) {
 			t.Parallel()
 			c := newCrew(t, name, 30*time.Second)
-			c.hire(t, n, nil)
+			c.hire(t, n, func(w *workerConfig) { w.Background = true })
 			for round := range rounds(10, 100) {
 				before, _ := c.grants()
 				c.expire(t)
