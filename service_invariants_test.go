@@ -302,6 +302,7 @@ type refreshes struct {
 	attempts []uuid.UUID // all that were begun
 	open     bool        // the last of them
 	over     bool        // only a sign-in helps
+	refused  bool        // and the token itself is of no use
 }
 
 func (o *oracle) refresh(e events.Event) string {
@@ -341,10 +342,10 @@ func (o *oracle) refresh(e events.Event) string {
 		}
 		r.open, r.over = false, fact.NeedsReauth
 	case events.TokenRejected:
-		if fact.DataKey != current || r.over {
+		if fact.DataKey != current || r.refused {
 			return "the token is not the connection's, or was known to be refused"
 		}
-		r.over = true
+		r.over, r.refused = true, true
 	}
 	o.refreshes[connection] = r
 	return ""
