@@ -218,7 +218,7 @@ func (o *oracle) add(e events.Event) string {
 			fact.AccountLogin == fact.PreviousLogin {
 			return "there was nothing to rename"
 		}
-	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected:
+	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRefreshOvertaken, events.TokenRejected:
 		return o.refresh(e)
 	case events.ForgeActivated, events.ForgeDeactivated:
 		return o.activation(e.Fact)
@@ -341,6 +341,12 @@ func (o *oracle) refresh(e events.Event) string {
 			return "nobody has rejected the token, or it is tried again all the same"
 		}
 		r.open, r.over = false, fact.NeedsReauth
+	case events.TokenRefreshOvertaken:
+		if fact.ForgeType != connection || fact.Replaces == current || fact.DataKey == current || len(e.Sealed) == 0 {
+			return "the connection has the token that was traded, or it is not overtaken"
+		}
+		o.revocations[fact.DataKey] = connection
+		return ""
 	case events.TokenRejected:
 		if fact.DataKey != current || r.refused {
 			return "the token is not the connection's, or was known to be refused"

@@ -144,9 +144,12 @@ func pendingRevocation(appended []events.Event) (pending events.TokenRevocationR
 
 // revocationRequested wakes the background work; it never waits.
 func (c *Commands) revocationRequested(appended []events.Event) {
-	if _, ok := pendingRevocation(appended); !ok {
-		return
+	if _, ok := pendingRevocation(appended); ok {
+		c.wakeRevoker()
 	}
+}
+
+func (c *Commands) wakeRevoker() {
 	select {
 	case c.unsettled <- struct{}{}:
 	default:

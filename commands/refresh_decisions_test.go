@@ -81,6 +81,16 @@ func TestDecisionsAboutRefreshes(t *testing.T) {
 	ended, _ := refreshed.Fact.(events.TokenRefreshed)
 	ended.ExpiresAt, ended.Refreshable = nil, false
 	endless.Fact = ended
+	overtaken := events.Draft{
+		Stream: "token/gitea", Sealed: refreshed.Sealed,
+		Fact: events.TokenRefreshOvertaken{
+			Account: aliceGitea, Kind: "gitea", ExpiresAt: new(then.Add(time.Hour)), DataKey: key2, Replaces: key1, Attempt: attempt1,
+		},
+	}
+	revocable := func(r *finishRefresh) *finishRefresh {
+		r.account, r.kind, r.canRevoke = aliceGitea, forge.Gitea, true
+		return r
+	}
 	stores := []events.Effect{fresh(token).pair.key, vault.ShredKey{ID: key1}}
 
 	connected := []events.Draft{refreshable(key1)}
@@ -213,8 +223,17 @@ func TestDecisionsAboutRefreshes(t *testing.T) {
 		"finish: a sign-in was faster": {
 			given: with(open, signedInAgain), when: fresh(token).decide, then: []events.Draft{superseded("")},
 		},
+		"finish: a sign-in was faster, and what it overtook can be revoked": {
+			given: with(open, signedInAgain), when: revocable(fresh(token)).decide, then: []events.Draft{overtaken}, effects: stores[:1],
+		},
 		"finish: disconnected meanwhile": {
 			given: with(open, disconnected), when: fresh(token).decide, then: []events.Draft{superseded("")},
+		},
+		"finish: disconnected meanwhile, and what that overtook can be revoked": {
+			given: with(open, disconnected), when: revocable(fresh(token)).decide, then: []events.Draft{overtaken}, effects: stores[:1],
+		},
+		"finish: overtaken, and that was committed, only nobody said so": {
+			given: with(open, disconnected, overtaken), when: revocable(fresh(token)).decide,
 		},
 
 		"reject": {given: connected, when: rejectToken{"gitea", key1}.decide, then: []events.Draft{rejected(key1)}},

@@ -241,6 +241,9 @@ func grantedBy(fact events.Fact) (grantedPair, bool) {
 	if issued, ok := fact.(events.TokenIssued); ok {
 		return grantedPair{issued.Account, forge.Kind(issued.Kind), issued.DataKey, issued.ExpiresAt}, true
 	}
+	if overtaken, ok := fact.(events.TokenRefreshOvertaken); ok {
+		return grantedPair{overtaken.Account, forge.Kind(overtaken.Kind), overtaken.DataKey, overtaken.ExpiresAt}, true
+	}
 	refreshed, ok := fact.(events.TokenRefreshed)
 	return grantedPair{refreshed.Account, forge.Kind(refreshed.Kind), refreshed.DataKey, refreshed.ExpiresAt}, ok
 }

@@ -16,7 +16,7 @@ import (
 // the grant, for as long as [storePatience], whoever has given up waiting. It may come late: it counts as long as the
 // connection still has the token that was traded, whatever others have concluded meanwhile.
 //
-// A pair that comes too late is revoked in one attempt, where it can be, and returned as errTokenMoved.
+// A pair that comes too late is revoked like any other, where it can be, and returned as errTokenMoved.
 func (c *Commands) storeRefreshed(
 	ctx context.Context, caller Caller, provider forge.Provider, start *startRefresh, account events.Account, fresh forge.Token,
 ) error {
@@ -24,7 +24,8 @@ func (c *Commands) storeRefreshed(
 	if err != nil {
 		return err
 	}
-	r := &finishRefresh{startRefresh: start, fresh: fresh, pair: pair}
+	info, _ := forge.Info(provider.Connection().Kind)
+	r := &finishRefresh{startRefresh: start, account: account, kind: info.Kind, canRevoke: info.Revocable, fresh: fresh, pair: pair}
 	isPatient := within(storePatience)
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
 		_, err = c.append(ctx, caller, decision{
@@ -44,25 +45,25 @@ func (c *Commands) storeRefreshed(
 		c.logger.ErrorContext(ctx, "a refreshed token could not be stored: the connection may need a new sign-in",
 			slog.String("forge_type", start.forgeType), slog.Any("error", err))
 		return err
-	case !r.superseded:
-		c.grantChanged(start.forgeType)
-		return nil
+	case r.superseded:
+		c.wakeRevoker()
+		return errTokenMoved
 	}
-	if info, _ := forge.Info(provider.Connection().Kind); info.Revocable && !r.same {
-		c.revokeUnstored(ctx, provider, fresh)
-	}
-	return errTokenMoved
+	c.grantChanged(start.forgeType)
+	return nil
 }
 
 // finishRefresh makes a new pair its connection's.
 type finishRefresh struct {
 	*startRefresh
 
-	fresh forge.Token
-	pair  sealedPair
+	account   events.Account // whose token was traded
+	kind      forge.Kind
+	canRevoke bool // the kind has an endpoint that revokes one token alone
+	fresh     forge.Token
+	pair      sealedPair
 
 	superseded bool // the connection has another token by now, or none
-	same       bool // which is the same token
 }
 
 // decide replaces the token that was traded, and shreds its data key: the forge has ended it, or cannot be told to. That
@@ -71,12 +72,20 @@ type finishRefresh struct {
 func (r *finishRefresh) decide(state *projections.State, _ time.Time) (events.Outcome, error) {
 	row, ok := state.Token(r.forgeType)
 	stream := events.TokenStream(r.forgeType)
-	r.superseded, r.same = false, false
+	_, pending := state.Revocation(r.pair.key.Key.ID)
+	r.superseded = !ok || row.DataKey != r.dataKey && row.DataKey != r.pair.key.Key.ID
 	switch {
-	case ok && row.DataKey == r.pair.key.Key.ID:
+	case pending, ok && row.DataKey == r.pair.key.Key.ID:
 		return events.Outcome{}, nil // it was committed, although nobody said so
-	case !ok || row.DataKey != r.dataKey:
-		r.superseded, r.same = true, sameToken(row.Fingerprint, r.pair.fingerprint)
+	case r.superseded && r.canRevoke && !sameToken(row.Fingerprint, r.pair.fingerprint):
+		return events.Outcome{
+			Drafts: []events.Draft{{Stream: stream, Sealed: r.pair.sealed, Fact: events.TokenRefreshOvertaken{
+				Account: r.account, Kind: string(r.kind), ExpiresAt: expiry(r.fresh),
+				DataKey: r.pair.key.Key.ID, Replaces: r.dataKey, Attempt: r.attempt,
+			}}},
+			Effects: []events.Effect{r.pair.key},
+		}, nil
+	case r.superseded:
 		return events.Outcome{Drafts: []events.Draft{{Stream: stream, Fact: events.TokenRefreshFailed{
 			ForgeType: r.forgeType, DataKey: r.dataKey, Attempt: r.attempt, Verdict: events.VerdictSuperseded,
 		}}}}, nil

@@ -220,7 +220,10 @@ func (h *history) check(m moment) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if pair, ok := grantedBy(e.Fact); ok {
+		pair, ok := grantedBy(e.Fact)
+		if _, overtaken := e.Fact.(events.TokenRefreshOvertaken); overtaken {
+			pending[pair.dataKey] = true
+		} else if ok {
 			granted[pair.account.ForgeType] = append(granted[pair.account.ForgeType], pair.dataKey)
 		}
 		if requested, ok := e.Fact.(events.TokenRevocationRequested); ok {

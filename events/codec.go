@@ -24,6 +24,7 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	TokenRefreshStarted{}.fact():       decode[TokenRefreshStarted],
 	TokenRefreshed{}.fact():            decode[TokenRefreshed],
 	TokenRefreshFailed{}.fact():        decode[TokenRefreshFailed],
+	TokenRefreshOvertaken{}.fact():     decode[TokenRefreshOvertaken],
 	TokenRejected{}.fact():             decode[TokenRejected],
 	ScopesChanged{}.fact():             decode[ScopesChanged],
 	AccountRenamed{}.fact():            decode[AccountRenamed],

@@ -43,6 +43,7 @@ func facts() map[string]events.Fact {
 		"TokenRefreshed-unknown":    events.TokenRefreshed{Account: account, Kind: "gitea", DataKey: next, Replaces: key, Attempt: attempt},
 		"TokenRefreshFailed":        events.TokenRefreshFailed{ForgeType: "gitlab-work", DataKey: key, Attempt: attempt, Verdict: "unknown", Code: "unavailable", RetryAt: &at},
 		"TokenRefreshFailed-dead":   events.TokenRefreshFailed{ForgeType: "gitlab-work", DataKey: key, Attempt: attempt, Verdict: "rejected", Code: "invalid_grant", NeedsReauth: true},
+		"TokenRefreshOvertaken":     events.TokenRefreshOvertaken{Account: account, Kind: "gitlab", ExpiresAt: &at, DataKey: next, Replaces: key, Attempt: attempt},
 		"TokenRejected":             events.TokenRejected{ForgeType: "gitlab-work", DataKey: key},
 		"ScopesChanged":             events.ScopesChanged{ForgeType: "gitlab-work", DataKey: key, Scopes: []string{"read_api", "sudo"}, Missing: []string{"api"}, Excess: []string{"sudo"}},
 		"ScopesChanged-none":        events.ScopesChanged{ForgeType: "gitlab-work", DataKey: key, Scopes: []string{}, Missing: []string{}, Excess: []string{}},

@@ -119,6 +119,21 @@ type (
 		NeedsReauth bool `json:"needs_reauth"`
 	}
 
+	// TokenRefreshOvertaken says that the forge granted a new pair for a token that the connection no longer had: a sign-in or a
+	// disconnect was faster. The pair is never used and is to be revoked at the forge. Stream token/F; its sealed part is a
+	// [SealedTokens].
+	TokenRefreshOvertaken struct {
+		Account
+
+		Kind string `json:"kind"` // the forge's kind
+		// ExpiresAt is null for a token that does not expire.
+		ExpiresAt *time.Time `json:"expires_at"`
+		// DataKey is the id of the key that seals this token pair and no other, Replaces that of the pair that was traded.
+		DataKey  uuid.UUID `json:"data_key"`
+		Replaces uuid.UUID `json:"replaces"`
+		Attempt  uuid.UUID `json:"attempt"`
+	}
+
 	// TokenRejected says that the forge refused a living token twice, some time apart: only a sign-in helps. The token stays
 	// sealed. Stream token/F.
 	TokenRejected struct {
@@ -276,6 +291,7 @@ func (TokenIssued) fact() kind               { return kind{"TokenIssued", 1} }
 func (TokenRefreshStarted) fact() kind       { return kind{"TokenRefreshStarted", 1} }
 func (TokenRefreshed) fact() kind            { return kind{"TokenRefreshed", 1} }
 func (TokenRefreshFailed) fact() kind        { return kind{"TokenRefreshFailed", 1} }
+func (TokenRefreshOvertaken) fact() kind     { return kind{"TokenRefreshOvertaken", 1} }
 func (TokenRejected) fact() kind             { return kind{"TokenRejected", 1} }
 func (ScopesChanged) fact() kind             { return kind{"ScopesChanged", 1} }
 func (AccountRenamed) fact() kind            { return kind{"AccountRenamed", 1} }

@@ -77,7 +77,7 @@ func (s *State) Versions() map[string]int {
 // Apply folds one event. What an event does to the tables is said here and in the files of the tables, and nowhere else.
 func (s *State) Apply(e events.Event) error {
 	switch e.Fact.(type) {
-	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRejected,
+	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRefreshOvertaken, events.TokenRejected,
 		events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed, events.TokenRevoked,
 		events.ConnectionRebound, events.ScopesChanged, events.AccountChanged:
 		applyRevocation(&s.revocations, e)

@@ -23,6 +23,9 @@ var revocationsTable = table[uuid.UUID, Revocation]{
 	},
 }
 
+// ReasonOvertaken is the reason of a row whose token came by a refresh when the connection had another one already, or none.
+const ReasonOvertaken = "overtaken"
+
 // applyRevocation folds an event of a stream token/F into the row of the token it is about.
 func applyRevocation(revocations *rows[uuid.UUID, Revocation], e events.Event) {
 	switch fact := e.Fact.(type) {
@@ -34,6 +37,18 @@ func applyRevocation(revocations *rows[uuid.UUID, Revocation], e events.Event) {
 			AccountID:     fact.AccountID,
 			IssuedAt:      fact.IssuedAt,
 			Reason:        fact.Reason,
+			RequestedAt:   e.OccurredAt,
+			NextAttemptAt: e.OccurredAt,
+			Version:       e.StreamVersion,
+		})
+	case events.TokenRefreshOvertaken:
+		revocations.put(Revocation{
+			DataKey:       fact.DataKey,
+			ForgeType:     fact.ForgeType,
+			BaseURL:       fact.BaseURL,
+			AccountID:     fact.AccountID,
+			IssuedAt:      e.Position,
+			Reason:        ReasonOvertaken,
 			RequestedAt:   e.OccurredAt,
 			NextAttemptAt: e.OccurredAt,
 			Version:       e.StreamVersion,
