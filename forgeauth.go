@@ -298,8 +298,9 @@ func (s *Service) warnOfOwner(ctx context.Context) error {
 	return nil
 }
 
-// Close waits for refreshes that are under way, works off what is being written and closes the connections, for as long as ctx allows. The handler must not be in use
-// any more. Who still reads the log keeps its connection until that is over, and then it is closed too.
+// Close waits for refreshes that are under way, works off what is being written and closes the connections, for as long as ctx
+// allows: give it more than Config.ForgeTimeout, since a refresh whose answer is not stored costs a sign-in. The handler must not
+// be in use any more. Who still reads the log keeps its connection until that is over, and then it is closed too.
 func (s *Service) Close(ctx context.Context) error {
 	if s.commands != nil {
 		s.commands.Close(ctx)

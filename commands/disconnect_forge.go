@@ -50,7 +50,7 @@ func (c *Commands) firstAttempt(ctx context.Context, caller Caller, dataKey uuid
 	if err != nil || !ok {
 		return nil, err
 	}
-	return c.tellForge(ctx, caller, pending)
+	return c.tellForge(ctx, caller, pending, c.grantsPage(ctx, pending))
 }
 
 // RevocationStatus says what has become of a token that a command took out of use.

@@ -80,18 +80,16 @@ func (c *Commands) fly(ctx context.Context, forgeType string, stale uuid.UUID) (
 	return f, true
 }
 
-// land waits for the attempts that are under way, as long as ctx lasts and for ten seconds at most: what they may hold exists
-// nowhere else. A flight that waits for others holds nothing.
+// land waits for the attempts that are under way, as long as ctx lasts: what they may hold exists nowhere else. A flight that
+// waits for others holds nothing.
 func (c *Commands) land(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, landing)
-	defer cancel()
 	for c.flights.held() > 0 && pause(ctx, pollFirst) == nil {
 	}
 }
 
 // Close begins no more refreshes, which then fail with [events.ErrClosed], and waits for those that are under way, whoever has
-// begun them and whether [Commands.Run] is run or not: for as long as ctx lasts and ten seconds at most. It comes before the
-// writer is closed, which an answer needs to be stored.
+// begun them and whether [Commands.Run] is run or not, for as long as ctx lasts: a forge may take [Config.ForgeTimeout] to
+// answer, and an answer that is not stored costs a sign-in. It comes before the writer is closed, which storing needs.
 func (c *Commands) Close(ctx context.Context) {
 	c.flights.mu.Lock()
 	c.flights.grounded = true

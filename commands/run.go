@@ -10,7 +10,7 @@ import (
 const (
 	expireEvery    = 10 * time.Minute
 	summariseEvery = time.Hour
-	landing        = 10 * time.Second // what is left for refreshes that are under way at shutdown
+	landing        = 10 * time.Second // what Run waits for refreshes that are under way; Close waits for the rest
 	farewell       = 5 * time.Second  // what is left to be written at shutdown
 )
 
@@ -33,7 +33,9 @@ func (c *Commands) Run(ctx context.Context) error {
 	})
 	group.Go(func() {
 		c.keepFresh(ctx)
-		c.land(context.WithoutCancel(ctx))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), landing)
+		defer cancel()
+		c.land(ctx)
 	})
 	group.Go(func() { c.settleDoubts(ctx) })
 	group.Go(func() { c.keepSettling(ctx) })

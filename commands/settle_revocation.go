@@ -31,16 +31,17 @@ func (c *Commands) settleRevocation(ctx context.Context, caller Caller, dataKey 
 	}
 	caller = c.identified(caller)
 	connection, configured := c.policy.connections[pending.ForgeType]
+	page := c.grantsPage(ctx, pending)
 	claimed, err := c.append(ctx, caller, decision{
 		Streams: []events.Stream{events.TokenStream(pending.ForgeType)},
 		Decide: claimRevocation{
-			forgeType: pending.ForgeType, dataKey: dataKey, connection: connection, configured: configured, page: c.grantsPage(ctx, pending),
+			forgeType: pending.ForgeType, dataKey: dataKey, connection: connection, configured: configured, page: page,
 		}.decide,
 	})
 	if err != nil || !attempts(claimed, dataKey) {
 		return claimed, err
 	}
-	told, err := c.tellForge(ctx, caller, pending)
+	told, err := c.tellForge(ctx, caller, pending, page)
 	return append(claimed, told...), err
 }
 
@@ -107,10 +108,12 @@ func attempting(forgeType string, dataKey uuid.UUID, n int, requestedAt, now tim
 	}}
 }
 
-// tellForge carries out an attempt that was claimed.
-func (c *Commands) tellForge(ctx context.Context, caller Caller, pending projections.Revocation) ([]events.Event, error) {
+// tellForge carries out an attempt that was claimed. The page is that of [Commands.grantsPage].
+func (c *Commands) tellForge(
+	ctx context.Context, caller Caller, pending projections.Revocation, page string,
+) ([]events.Event, error) {
 	outcome, failure := c.attemptRevocation(ctx, pending)
-	s := settleRevocation{forgeType: pending.ForgeType, dataKey: pending.DataKey, outcome: outcome, page: c.grantsPage(ctx, pending)}
+	s := settleRevocation{forgeType: pending.ForgeType, dataKey: pending.DataKey, outcome: outcome, page: page}
 	if limited, ok := errors.AsType[*forge.RateLimitedError](failure); ok && !limited.Until.IsZero() {
 		s.until = stored(limited.Until)
 	}

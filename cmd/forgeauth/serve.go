@@ -25,6 +25,8 @@ const (
 	writeTimeout      = 150 * time.Second // a callback may take two minutes
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
+	// closeTimeout is how long a forge gets to answer a refresh that is under way when the service ends, and that to be stored.
+	closeTimeout = 35 * time.Second
 	// drainTimeout is how long requests get to finish when the service ends.
 	drainTimeout = 8 * time.Second
 )
@@ -109,14 +111,16 @@ func (p *program) open(ctx context.Context, e forgeauth.Environment, logger *slo
 
 // close ends the service and then its Postgres, also when ctx has ended.
 func (d *deployment) close(ctx context.Context) error {
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
 	var err error
 	if d.service != nil {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
 		err = d.service.Close(closing)
 	}
 	if d.postgres != nil {
-		err = errors.Join(err, d.postgres.Stop(closing))
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, d.postgres.Stop(stopping))
 	}
 	if err != nil {
 		return fmt.Errorf("shut down: %w", err)
