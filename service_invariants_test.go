@@ -244,7 +244,8 @@ func (o *oracle) add(e events.Event) string {
 		if !o.claimed {
 			return "there was nothing to recover"
 		}
-	case events.LoginDenied, events.LoginsDenied:
+	case events.LoginDenied, events.LoginsDenied,
+		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested:
 	default:
 		return "unknown to this test"
 	}

@@ -42,6 +42,10 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	SessionEnded{}.fact():              decode[SessionEnded],
 	LoginDenied{}.fact():               decode[LoginDenied],
 	LoginsDenied{}.fact():              decode[LoginsDenied],
+	RelayDisabled{}.fact():             decode[RelayDisabled],
+	RelayEnabled{}.fact():              decode[RelayEnabled],
+	DeliverySkipped{}.fact():           decode[DeliverySkipped],
+	ReplayRequested{}.fact():           decode[ReplayRequested],
 }
 
 func decode[F Fact](payload []byte) (Fact, error) {

@@ -63,6 +63,10 @@ func facts() map[string]events.Fact {
 		"SessionEnded":              events.SessionEnded{Reason: "logout"},
 		"LoginDenied":               events.LoginDenied{Account: account, Reason: "unknown_account"},
 		"LoginsDenied":              events.LoginsDenied{Count: 12, From: at, Until: at.Add(time.Hour)},
+		"RelayDisabled":             events.RelayDisabled{Group: "chat", Reason: "unreachable", FailingSince: &at},
+		"RelayEnabled":              events.RelayEnabled{Group: "chat"},
+		"DeliverySkipped":           events.DeliverySkipped{Group: "chat", Stream: "active-forge", Position: 12},
+		"ReplayRequested":           events.ReplayRequested{Group: "chat", Replay: key, After: 3, Through: 12, Types: []string{"ForgeActivated"}},
 	}
 }
 

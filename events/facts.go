@@ -268,6 +268,38 @@ type (
 		From  time.Time `json:"from"`
 		Until time.Time `json:"until"`
 	}
+
+	// RelayDisabled says that a consumer group of the feed is given nothing more until a person enables it. Stream relay/G.
+	RelayDisabled struct {
+		Group string `json:"group"`
+		// Reason is unreachable (nothing was taken for longer than it is tried for), gone (it said so, HTTP 410) or requested.
+		Reason string `json:"reason"`
+		// FailingSince is null where it was not failing.
+		FailingSince *time.Time `json:"failing_since"`
+	}
+
+	// RelayEnabled says that a group goes on where it was when it was disabled. Stream relay/G.
+	RelayEnabled struct {
+		Group string `json:"group"`
+	}
+
+	// DeliverySkipped says that a person decided that a group never handles an event that it could not. Stream relay/G.
+	DeliverySkipped struct {
+		Group string `json:"group"`
+		// Stream and Position name the event.
+		Stream   string `json:"stream"`
+		Position int64  `json:"position"`
+	}
+
+	// ReplayRequested says that a group is to be given a part of the log once more. Stream relay/G.
+	ReplayRequested struct {
+		Group  string    `json:"group"`
+		Replay uuid.UUID `json:"replay"` // that the deliveries are marked with
+		// After and Through bound the positions: After < position ≤ Through.
+		After   int64    `json:"after"`
+		Through int64    `json:"through"`
+		Types   []string `json:"types"` // none: all of the group's
+	}
 )
 
 // The verdicts of a [TokenRefreshFailed] on the token that was to be refreshed.
@@ -308,6 +340,11 @@ func (SessionExtended) fact() kind           { return kind{"SessionExtended", 1}
 func (SessionEnded) fact() kind              { return kind{"SessionEnded", 1} }
 func (LoginDenied) fact() kind               { return kind{"LoginDenied", 1} }
 func (LoginsDenied) fact() kind              { return kind{"LoginsDenied", 1} }
+
+func (RelayDisabled) fact() kind             { return kind{"RelayDisabled", 1} }
+func (RelayEnabled) fact() kind              { return kind{"RelayEnabled", 1} }
+func (DeliverySkipped) fact() kind           { return kind{"DeliverySkipped", 1} }
+func (ReplayRequested) fact() kind           { return kind{"ReplayRequested", 1} }
 
 // TypeOf returns the event type of a fact, as stored: the name of its struct.
 func TypeOf(f Fact) string { return f.fact().name }

@@ -22,6 +22,7 @@ const (
 const (
 	tokenPrefix   = "token/"
 	sessionPrefix = "session/"
+	relayPrefix   = "relay/"
 )
 
 // TokenStream is the stream of one connection's token: issued, replaced, revoked.
@@ -29,6 +30,9 @@ func TokenStream(forgeType string) Stream { return Stream(tokenPrefix + forgeTyp
 
 // SessionStream is the stream of one browser session.
 func SessionStream(id uuid.UUID) Stream { return Stream(sessionPrefix + id.String()) }
+
+// RelayStream is the stream of what people and forgeauth itself decided about one consumer group of the feed.
+func RelayStream(group string) Stream { return Stream(relayPrefix + group) }
 
 // ForgeType returns the connection whose token stream s is.
 func (s Stream) ForgeType() (name string, ok bool) { return strings.CutPrefix(string(s), tokenPrefix) }

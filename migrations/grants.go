@@ -30,6 +30,10 @@ func grants() []grant {
 		{"data_keys", []string{"SELECT", "INSERT", "DELETE"}},
 		{"vault_check", []string{"SELECT", "INSERT"}},
 		{"setup_code", image},
+		{"deployment", []string{"SELECT"}},
+		{"subscriptions", image},
+		{"parked", image},
+		{"replays", image},
 		{table, []string{"SELECT"}},
 	}
 }
