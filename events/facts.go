@@ -341,10 +341,10 @@ func (SessionEnded) fact() kind              { return kind{"SessionEnded", 1} }
 func (LoginDenied) fact() kind               { return kind{"LoginDenied", 1} }
 func (LoginsDenied) fact() kind              { return kind{"LoginsDenied", 1} }
 
-func (RelayDisabled) fact() kind             { return kind{"RelayDisabled", 1} }
-func (RelayEnabled) fact() kind              { return kind{"RelayEnabled", 1} }
-func (DeliverySkipped) fact() kind           { return kind{"DeliverySkipped", 1} }
-func (ReplayRequested) fact() kind           { return kind{"ReplayRequested", 1} }
+func (RelayDisabled) fact() kind   { return kind{"RelayDisabled", 1} }
+func (RelayEnabled) fact() kind    { return kind{"RelayEnabled", 1} }
+func (DeliverySkipped) fact() kind { return kind{"DeliverySkipped", 1} }
+func (ReplayRequested) fact() kind { return kind{"ReplayRequested", 1} }
 
 // TypeOf returns the event type of a fact, as stored: the name of its struct.
 func TypeOf(f Fact) string { return f.fact().name }

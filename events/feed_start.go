@@ -37,7 +37,9 @@ func FromPosition(position int64) Start { return fromPosition(position) }
 // FromTime starts at the first event that occurred then or later.
 func FromTime(t time.Time) Start { return fromTime(t) }
 
-func (p fromPosition) resolve(context.Context, querier) (int64, error) { return max(int64(p)-1, 0), nil }
+func (p fromPosition) resolve(context.Context, querier) (int64, error) {
+	return max(int64(p)-1, 0), nil
+}
 
 func (fromNow) resolve(ctx context.Context, db querier) (int64, error) {
 	var head int64

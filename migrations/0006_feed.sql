@@ -19,7 +19,8 @@ CREATE TABLE subscriptions (
     owner          text        NOT NULL DEFAULT '',   -- '': nobody
     seen_at        timestamptz,                       -- when the owner last said that it lives
     moved_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-    attempts       integer     NOT NULL DEFAULT 0,    -- failed ones at the event that is next
+    attempts       integer     NOT NULL DEFAULT 0,    -- failed ones at the event that is next,
+    strikes        integer     NOT NULL DEFAULT 0,    -- and those of them that count against the event
     failing_since  timestamptz,
     retry_at       timestamptz,                       -- infinity: paused until a person says so
     error          text        NOT NULL DEFAULT '',
