@@ -54,13 +54,13 @@ func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (outcome, error) 
 	// The handler's context does not end with the subscription, so that what is under way can be finished; it does with the lease.
 	handling, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
 	defer cancel()
-	forget := context.AfterFunc(r.lease.ctx, cancel)
+	forget := context.AfterFunc(r.lease.ctx, cancel) //nolint:contextcheck // two contexts end it
 	defer forget()
 	handling = context.WithValue(context.WithValue(handling, deliveryKey{}, d), failureKey{}, slot)
 	if tx != nil {
 		handling = context.WithValue(handling, txKey{}, tx)
 	}
-	msg.SetContext(handling)
+	msg.SetContext(handling) //nolint:contextcheck // it is not ctx, on purpose
 	select {
 	case r.out <- msg:
 	case <-ctx.Done():

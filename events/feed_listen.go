@@ -61,7 +61,7 @@ func (f *Feed) listenOnce(ctx context.Context) (began bool, err error) {
 		return false, fmt.Errorf("connect: %w", err)
 	}
 	h := &hub{Feed: f, conn: conn}
-	defer h.disconnect()
+	defer h.disconnect() //nolint:contextcheck // it is to be closed although ctx has ended
 	if err := h.prepare(connecting); err != nil {
 		return false, fmt.Errorf("connect: %w", err)
 	}
@@ -139,15 +139,15 @@ func (h *hub) hear(ctx context.Context) error {
 		if err == nil && position <= h.tail.position() {
 			continue // read already, together with one before it
 		}
-		if err := h.read(); err != nil {
+		if err := h.read(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // read has the tail read what is new. It has its own deadline: one that ended in the middle would cost the connection.
-func (h *hub) read() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.config.Poll)
+func (h *hub) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Poll)
 	defer cancel()
 	return h.tail.advance(ctx, h.conn)
 }

@@ -24,6 +24,19 @@ type Policy struct {
 	OutageWaits []time.Duration
 }
 
+// longestWait bounds what a destination can ask for.
+const longestWait = 24 * time.Hour
+
+// outageWait is how long to wait after a try, the attempt-th, that ended with an outage.
+func (p Policy) outageWait(attempt int, failure error) time.Duration {
+	wait := p.OutageWaits[min(attempt, len(p.OutageWaits))-1]
+	var asks interface{ RetryAfter() time.Duration }
+	if errors.As(failure, &asks) {
+		wait = max(wait, min(asks.RetryAfter(), longestWait))
+	}
+	return wait
+}
+
 // Exhausted is what becomes of an event that failed as often as its group's policy allows.
 type Exhausted int
 
@@ -51,7 +64,8 @@ var (
 // What a handler can say of its failure, by wrapping one of these. Any other error counts against the event alone.
 var (
 	// ErrDestinationDown says that no event can be handled at the moment: the whole group waits, in order, and nothing
-	// is parked for it however long it takes.
+	// is parked for it however long it takes. If the error also has a method RetryAfter() time.Duration, it waits for that long at
+	// least, a day at most.
 	ErrDestinationDown = errors.New("the destination takes no events at the moment")
 	// ErrPoison says that this event will not be handled however often it is tried: the policy's end is reached at once.
 	ErrPoison = errors.New("this event cannot be handled")

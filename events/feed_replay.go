@@ -63,7 +63,7 @@ func (r *run) replay(ctx context.Context, p replay) {
 	logger := r.logger.With("replay", p.id)
 	logger.InfoContext(ctx, "replaying", "after", p.position, "through", p.through)
 	p.types = r.replayed(p.types)
-	for p.position < p.through && ctx.Err() == nil {
+	for faults := 0; p.position < p.through && ctx.Err() == nil; {
 		page, err := readPage(ctx, r.feed.config.Pool, p.position, p.through, p.types, pageSize)
 		if err == nil {
 			err = r.replayPage(ctx, &p, page)
@@ -77,9 +77,12 @@ func (r *run) replay(ctx context.Context, p replay) {
 			if ctx.Err() == nil {
 				logger.WarnContext(ctx, "the replay could not go on; trying again", "error", err)
 			}
-			pause(ctx, 200*time.Millisecond)
+			faults++
+			pause(ctx, faultWait(faults))
 			r.resume(ctx, &p, err)
+			continue
 		}
+		faults = 0
 	}
 	if ctx.Err() == nil {
 		logger.InfoContext(ctx, "replayed")
@@ -173,7 +176,7 @@ func (r *run) replayOne(ctx context.Context, id uuid.UUID, record Record) error 
 		}
 		var wait time.Duration
 		if errors.Is(failure, ErrDestinationDown) {
-			wait = policy.OutageWaits[min(d.Attempt, len(policy.OutageWaits))-1]
+			wait = policy.outageWait(d.Attempt, failure)
 		} else if strikes++; errors.Is(failure, ErrPoison) || strikes > len(policy.Waits) {
 			return &replayError{record.Position, failure}
 		} else {

@@ -31,6 +31,7 @@ type run struct {
 	since    time.Time // of failing
 
 	parkedLast bool // the last step saw to what is parked
+	faults     int  // of the database, one after the other
 }
 
 // groupState is what the database says of a group beside its cursor.
@@ -78,7 +79,8 @@ func (r *run) work(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				r.logger.WarnContext(ctx, "the feed could not go on; trying again", "error", err)
-				pause(ctx, 200*time.Millisecond)
+				r.faults++
+				pause(ctx, faultWait(r.faults))
 				if errors.Is(err, errUnsettled) {
 					r.cursor = 0 // the database knows
 					r.lease.saved.Store(0)
@@ -87,11 +89,12 @@ func (r *run) work(ctx context.Context) {
 			}
 			continue
 		}
+		r.faults = 0
 		if changed != nil {
 			r.sleep(ctx, changed)
 		}
 	}
-	r.close()
+	r.close() //nolint:contextcheck // it is to be written although ctx has ended
 }
 
 // close writes how far the group got. The lease may be lost already; then this does nothing.
@@ -208,7 +211,7 @@ func (r *run) fail(ctx context.Context, record Record, failure error) (done bool
 	var wait time.Duration
 	switch {
 	case outage:
-		wait = policy.OutageWaits[min(r.attempts, len(policy.OutageWaits))-1]
+		wait = policy.outageWait(r.attempts, failure)
 	case !errors.Is(failure, ErrPoison) && r.strikes <= len(policy.Waits):
 		wait = policy.Waits[r.strikes-1]
 	case policy.Then == Park:
@@ -246,7 +249,7 @@ func (r *run) sleep(ctx context.Context, changed <-chan struct{}) {
 
 // untilRead repeats what fails while the database is away. It returns false if ctx ends first.
 func (r *run) untilRead(ctx context.Context, read func() error) bool {
-	for {
+	for faults := 1; ; faults++ {
 		err := read()
 		if err == nil {
 			return true
@@ -254,10 +257,15 @@ func (r *run) untilRead(ctx context.Context, read func() error) bool {
 		if ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the feed cannot read what became of a group; trying again", "error", err)
 		}
-		if !pause(ctx, 200*time.Millisecond) {
+		if !pause(ctx, faultWait(faults)) {
 			return false
 		}
 	}
+}
+
+// faultWait is how long to wait after so many faults of the database in a row.
+func faultWait(faults int) time.Duration {
+	return min(100*time.Millisecond<<min(faults, 10), 5*time.Second)
 }
 
 // unpark carries out what a person asked for a parked stream, one event at a time.
@@ -289,9 +297,8 @@ func (r *run) unpark(ctx context.Context, stream Stream, parked parkedStream) er
 		return r.unparkTo(ctx, r.feed.config.Pool, stream, parked, following)
 	case outcome == failed && errors.Is(failure, ErrDestinationDown):
 		// No fault of the event: everything waits, and then this is tried again.
-		waits := r.config.Policy.OutageWaits
-		r.retryAt = r.feed.config.Now().Add(waits[min(parked.attempts, len(waits)-1)])
 		parked.attempts++
+		r.retryAt = r.feed.config.Now().Add(r.config.Policy.outageWait(parked.attempts, failure))
 		r.state.parked[stream] = parked
 		return nil
 	case outcome == failed:

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -70,7 +71,7 @@ type feedTail struct {
 
 	mu      sync.Mutex
 	head    int64         // everything through it is committed
-	recent  []Record      // without a gap; the last is at head
+	recent  []Record      // all that there are from the first one's position to head
 	changed chan struct{} // closed when head moves
 }
 
@@ -138,8 +139,9 @@ func (t *feedTail) read(ctx context.Context, after int64, types []string) (page 
 	if after >= head {
 		return nil, after, moves, nil
 	}
-	if behind := head - after; behind <= int64(len(recent)) {
-		for _, r := range recent[int64(len(recent))-behind:] {
+	if len(recent) > 0 && recent[0].Position <= after+1 {
+		first := sort.Search(len(recent), func(i int) bool { return recent[i].Position > after })
+		for _, r := range recent[first:] {
 			if len(types) == 0 || slices.Contains(types, r.Type) {
 				page = append(page, r)
 			}
