@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 )
@@ -46,6 +48,15 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	RelayEnabled{}.fact():              decode[RelayEnabled],
 	DeliverySkipped{}.fact():           decode[DeliverySkipped],
 	ReplayRequested{}.fact():           decode[ReplayRequested],
+}
+
+// Types returns the name of every type of event that this program knows, sorted.
+func Types() []string {
+	names := map[string]bool{}
+	for k := range decoders {
+		names[k.name] = true
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 func decode[F Fact](payload []byte) (Fact, error) {

@@ -1,24 +1,10 @@
 package events
 
-import (
-	"maps"
-	"slices"
-)
-
 // Encode is how the writer makes payloads.
 func Encode(f Fact) ([]byte, error) { return encode(f) }
 
 // SchemaOf is the schema in which f is written.
 func SchemaOf(f Fact) int16 { return f.fact().schema }
-
-// Types are the types of all facts.
-func Types() []string {
-	names := map[string]struct{}{}
-	for k := range decoders {
-		names[k.name] = struct{}{}
-	}
-	return slices.Sorted(maps.Keys(names))
-}
 
 // Queued is how many decisions wait for the writer.
 func (w *Writer[S]) Queued() int { return len(w.queue) }

@@ -126,6 +126,10 @@ var wanted = map[string]string{
 	"data_keys":             "DELETE INSERT SELECT",
 	"vault_check":           "INSERT SELECT",
 	"setup_code":            "DELETE INSERT SELECT UPDATE",
+	"deployment":            "SELECT",
+	"subscriptions":         "DELETE INSERT SELECT UPDATE",
+	"parked":                "DELETE INSERT SELECT UPDATE",
+	"replays":               "DELETE INSERT SELECT UPDATE",
 	"forgeauth_migrations":  "SELECT",
 }
 
