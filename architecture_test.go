@@ -47,10 +47,13 @@ var houseRules = map[string][]string{
 	"commands":    {"events", "forge", "projections", "secret", "vault"},
 	"http":        {"commands", "events", "forge", "projections", "secret"},
 
+	// Out of the house: over the feed, and knowing nothing of who wrote the log.
+	"relay": {"events"},
+
 	// The facade wires everything, once.
 	".": {
 		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "migrations",
-		"projections", "secret", "vault",
+		"projections", "relay", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {
@@ -76,7 +79,8 @@ var demoOnly = map[string][]string{
 var thirdParties = map[string][]string{
 	// SQL is written where a table is owned: the log and its tables, data keys, the setup code.
 	"github.com/jackc/pgx": {
-		".", "cmd/forgeauth", "commands", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "vault",
+		".", "cmd/forgeauth", "commands", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "relay",
+		"vault",
 	},
 	// OAuth is spoken by forge alone.
 	"golang.org/x/oauth2":                {"forge", "forge/forgetest"},
@@ -86,10 +90,13 @@ var thirdParties = map[string][]string{
 	"gitlab.com/gitlab-org/api/client-go": {"forge/gitlab"},
 	"code.gitea.io/sdk/gitea":             {"forge/gitea"},
 	// The stand-in's OAuth server library is for tests and the demo.
-	"github.com/go-oauth2/oauth2":                {"forge/forgetest"},
-	"github.com/ory/fosite":                      {"forge/forgetest"},
-	"github.com/zitadel/oidc":                    {"forge/forgetest"},
-	"github.com/go-chi":                          {"http"},
+	"github.com/go-oauth2/oauth2": {"forge/forgetest"},
+	"github.com/ory/fosite":       {"forge/forgetest"},
+	"github.com/zitadel/oidc":     {"forge/forgetest"},
+	"github.com/go-chi":           {"http"},
+	// The feed speaks Watermill, and who is on its other side.
+	"github.com/ThreeDotsLabs/watermill":         {"events", "relay"},
+	"github.com/prometheus/client_golang":        {".", "relay"},
 	"github.com/pressly/goose":                   {"migrations"},
 	"github.com/fergusstrange/embedded-postgres": {"internal/localpg"},
 	"github.com/spf13/cobra":                     {"cmd/forgeauth"},

@@ -5,6 +5,7 @@
 //
 //	http → commands → projections → events (the log)
 //	         commands → vault, forge
+//	relay → events (the feed)
 //
 // A [Service] is an HTTP handler for the operator, background work to run beside it, and the operator's state as Go methods:
 // GetOperatorAdapter and what else a program that acts on forges asks for. Changes go through commands and so onto the log;
@@ -28,6 +29,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
@@ -39,6 +41,7 @@ import (
 	forgehttp "github.com/forgeauth/forgeauth/http"
 	"github.com/forgeauth/forgeauth/migrations"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/relay"
 	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
 )
@@ -48,6 +51,9 @@ type Config struct {
 	// DatabaseURL is a pgx connection string to a server that is reached directly, or through a pooler that keeps sessions.
 	// It may hold a password.
 	DatabaseURL secret.Text
+	// DatabaseDirectURL leads to the same database without a pooler in between, for the feed: it listens and holds locks. DatabaseURL
+	// if empty.
+	DatabaseDirectURL secret.Text
 	// MigrateOnOpen applies missing migrations, which needs the owner of the tables. Without it Open checks the schema's
 	// version and says what to do.
 	MigrateOnOpen bool
@@ -94,13 +100,16 @@ type Service struct {
 	reader   *projections.Reader
 	vault    *vault.Vault
 	commands *commands.Commands
+	feed     *events.Feed
+	relay    *relay.Relay
+	metrics  *prometheus.Registry
 	handler  http.Handler
 }
 
 // Open connects to the database and checks that it can be worked with: its schema, that the key opens what is stored, the
 // versions of the folds (tables written by an older one are repaired), and that no connection has moved to another base URL.
 // It fails with [ErrPublicURL], *[migrations.VersionError], *[vault.KeyError], *[vault.WrongKeyError], [events.ErrOutdated],
-// *[commands.ReboundError] or *[commands.KindError], each of which says what to do.
+// *[commands.ReboundError], *[commands.KindError] or [events.ErrPooler], each of which says what to do.
 func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	config.setDefaults()
 	s := &Service{config: config}
@@ -141,6 +150,9 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 		if err := s.commands.CheckOrigins(ctx); err != nil {
 			return nil, fmt.Errorf("connections: %w", err)
 		}
+	}
+	if err := s.openFeed(ctx); err != nil {
+		return nil, err
 	}
 	s.handler = forgehttp.New(forgehttp.Config{
 		Commands: s.commands, Log: s.log, Connections: config.Connections,
@@ -302,12 +314,12 @@ func (s *Service) warnOfOwner(ctx context.Context) error {
 // allows: give it more than Config.ForgeTimeout, since a refresh whose answer is not stored costs a sign-in. The handler must not
 // be in use any more. Who still reads the log keeps its connection until that is over, and then it is closed too.
 func (s *Service) Close(ctx context.Context) error {
+	err := s.closeFeed()
 	if s.commands != nil {
 		s.commands.Close(ctx)
 	}
-	var err error
 	if s.writer != nil {
-		err = s.writer.Close(ctx)
+		err = errors.Join(err, s.writer.Close(ctx))
 	}
 	if s.pool == nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/forgeauth/forgeauth/commands"
+	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/projections"
 )
@@ -30,7 +31,11 @@ func caller(ctx context.Context) commands.Caller {
 	if actor = forge.CleanString(actor); actor == "" {
 		actor = "program"
 	}
-	return commands.Caller{Actor: actor}
+	c := commands.Caller{Actor: actor}
+	if delivery, ok := events.DeliveryFrom(ctx); ok {
+		c.Correlation = delivery.Record.CorrelationID // what a handler of the feed has done belongs to what it heard of
+	}
+	return c
 }
 
 // GetOperatorAdapter returns the port of the active forge, bound to the operator's account there, for one query. It stays bound

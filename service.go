@@ -3,7 +3,9 @@ package forgeauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
@@ -75,5 +77,37 @@ func (s *Service) ready(ctx context.Context) forgehttp.Readiness {
 		check("key", "opens what is stored", err)
 	}
 	check("log", "written by this version's folds", projections.CheckVersions(ctx, s.pool), events.ErrOutdated, events.ErrBehind)
+	groups, err := s.Subscriptions().List(ctx)
+	check("feed", feedDetail(groups), err)
 	return readiness
+}
+
+// feedDetail says what people should know about the consumer groups. Who serves is ready whatever they do: a destination that is
+// down, or an event that cannot be handled, is no reason to take the service from the operator.
+func feedDetail(groups []events.Subscription) string {
+	var notes []string
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	for _, g := range groups {
+		if g.Degraded() {
+			note("%s is degraded: it does not hear of forge switches", g.Name)
+		}
+		switch {
+		case !g.DisabledAt.IsZero():
+			note("%s is disabled", g.Name)
+		case g.Paused:
+			note("%s is paused at an event it could not handle", g.Name)
+		case g.Attempts > 0:
+			note("%s is failing, %d times by now", g.Name, g.Attempts)
+		}
+		if n := len(g.Parked); n > 0 {
+			note("%s holds back %d streams", g.Name, n)
+		}
+		if !g.Live && g.Lag > 0 {
+			note("%s is run by nobody and %d events behind", g.Name, g.Lag)
+		}
+	}
+	if len(notes) == 0 {
+		return fmt.Sprintf("%d groups, all well", len(groups))
+	}
+	return strings.Join(notes, "; ") + ": see forgeauth subscriptions"
 }

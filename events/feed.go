@@ -49,11 +49,17 @@ type GroupConfig struct {
 	// Transactional has each message handled in the transaction that moves the cursor past it ([TxFrom]).
 	Transactional bool
 	// AckTimeout is how long a handler has for one message. Then the message's context ends, and the try has failed; what
-	// the handler does after that does not count. 30 seconds if zero.
+	// the handler does after that does not count. [DefaultAckTimeout] if zero.
 	AckTimeout time.Duration
-	// CloseTimeout is how long a handler that is under way has to finish when its subscription ends. 5 seconds if zero.
+	// CloseTimeout is how long a handler that is under way has to finish when its subscription ends. [DefaultCloseTimeout] if zero.
 	CloseTimeout time.Duration
 }
+
+// The times of a [GroupConfig] that does not say them.
+const (
+	DefaultAckTimeout   = 30 * time.Second
+	DefaultCloseTimeout = 5 * time.Second
+)
 
 var (
 	// ErrPooler says that notifications do not arrive on the feed's connection.

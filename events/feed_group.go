@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -40,10 +39,10 @@ func (f *Feed) Group(config GroupConfig) (*Group, error) {
 		config.Policy.OutageWaits = DefaultOutageWaits
 	}
 	if config.AckTimeout == 0 {
-		config.AckTimeout = 30 * time.Second
+		config.AckTimeout = DefaultAckTimeout
 	}
 	if config.CloseTimeout == 0 {
-		config.CloseTimeout = 5 * time.Second
+		config.CloseTimeout = DefaultCloseTimeout
 	}
 	return &Group{feed: f, config: config}, nil
 }

@@ -18,21 +18,17 @@ import (
 	"github.com/forgeauth/forgeauth/projections"
 )
 
-// feed opens a feed over url, as one process would have it; edit changes its configuration.
-func (b *bench) feed(t *testing.T, url string, edit ...func(*events.FeedConfig)) *events.Feed {
+// feed opens a feed over url, as one process would have it.
+func (b *bench) feed(t *testing.T, url string) *events.Feed {
 	t.Helper()
 	conn, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := events.FeedConfig{
+	f := events.NewFeed(events.FeedConfig{
 		Pool: b.pool, Conn: conn, Poll: 200 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
-	for _, edit := range edit {
-		edit(&config)
-	}
-	f := events.NewFeed(config)
+	})
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,13 @@ type Subscription struct {
 
 	Parked  []ParkedStream
 	Replays []Replay // those that have not ended, and the last that has
+}
+
+// Degraded reports whether the group does not hear of forge switches at the moment although a process may run it: it is paused or
+// disabled, or holds back the stream active-forge.
+func (s *Subscription) Degraded() bool {
+	return s.Paused || !s.DisabledAt.IsZero() ||
+		slices.ContainsFunc(s.Parked, func(p ParkedStream) bool { return p.Stream == StreamActiveForge })
 }
 
 // ParkedStream is a stream of which a group holds back what begins at Position.
