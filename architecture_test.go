@@ -48,7 +48,8 @@ var houseRules = map[string][]string{
 	"http":        {"commands", "events", "forge", "projections", "secret"},
 
 	// Out of the house: over the feed, and knowing nothing of who wrote the log.
-	"relay": {"events"},
+	"relay":         {"events"},
+	"relay/webhook": {"events", "relay", "secret"},
 
 	// The facade wires everything, once.
 	".": {
@@ -95,7 +96,7 @@ var thirdParties = map[string][]string{
 	"github.com/zitadel/oidc":     {"forge/forgetest"},
 	"github.com/go-chi":           {"http"},
 	// The feed speaks Watermill, and who is on its other side.
-	"github.com/ThreeDotsLabs/watermill":         {"events", "relay"},
+	"github.com/ThreeDotsLabs/watermill":         {"events", "relay", "relay/webhook"},
 	"github.com/prometheus/client_golang":        {".", "relay"},
 	"github.com/pressly/goose":                   {"migrations"},
 	"github.com/fergusstrange/embedded-postgres": {"internal/localpg"},

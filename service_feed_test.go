@@ -76,7 +76,10 @@ func TestReadinessTellsOfGroupsAndStaysReady(t *testing.T) {
 		s.Handler().ServeHTTP(response, r)
 		var document struct {
 			Ready  bool `json:"ready"`
-			Checks []struct{ Name, Detail string }
+			Checks []struct {
+				Name   string `json:"name"`
+				Detail string `json:"detail"`
+			} `json:"checks"`
 		}
 		if err := json.Unmarshal(response.Body.Bytes(), &document); err != nil {
 			t.Fatal(err)
