@@ -48,7 +48,9 @@ var houseRules = map[string][]string{
 	"http":        {"commands", "events", "forge", "projections", "secret"},
 
 	// Out of the house: over the feed, and knowing nothing of who wrote the log.
-	"relay":         {"events"},
+	"relay":         {"events", "secret"},
+	"relay/kafka":   {"events", "relay", "secret"},
+	"relay/nats":    {"events", "relay", "secret"},
 	"relay/webhook": {"events", "relay", "secret"},
 
 	// The facade wires everything, once.
@@ -68,6 +70,7 @@ var houseRules = map[string][]string{
 
 	// For tests and the demo.
 	"forge/forgetest": {"forge", "secret"},
+	"relay/relaytest": {"events", "internal/pgtest", "migrations", "projections", "relay"},
 	"internal/pgtest": {"internal/localpg"},
 }
 
@@ -81,7 +84,7 @@ var thirdParties = map[string][]string{
 	// SQL is written where a table is owned: the log and its tables, data keys, the setup code.
 	"github.com/jackc/pgx": {
 		".", "cmd/forgeauth", "commands", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "relay",
-		"vault",
+		"relay/relaytest", "vault",
 	},
 	// OAuth is spoken by forge alone.
 	"golang.org/x/oauth2":                {"forge", "forge/forgetest"},
@@ -96,7 +99,14 @@ var thirdParties = map[string][]string{
 	"github.com/zitadel/oidc":     {"forge/forgetest"},
 	"github.com/go-chi":           {"http"},
 	// The feed speaks Watermill, and who is on its other side.
-	"github.com/ThreeDotsLabs/watermill":         {"events", "relay", "relay/webhook"},
+	"github.com/ThreeDotsLabs/watermill": {
+		"events", "relay", "relay/kafka", "relay/nats", "relay/relaytest", "relay/webhook",
+	},
+	"github.com/ThreeDotsLabs/watermill-kafka":   {"relay/kafka"},
+	"github.com/ThreeDotsLabs/watermill-nats":    {"relay/nats"},
+	"github.com/IBM/sarama":                      {"relay/kafka"},
+	"github.com/nats-io/nats.go":                 {"relay/nats"},
+	"github.com/standard-webhooks":               {"relay/webhook"},
 	"github.com/prometheus/client_golang":        {".", "relay"},
 	"github.com/pressly/goose":                   {"migrations"},
 	"github.com/fergusstrange/embedded-postgres": {"internal/localpg"},

@@ -141,7 +141,7 @@ func (p *Publisher) Publish(_ string, messages ...*message.Message) error {
 func (p *Publisher) post(msg *message.Message) error {
 	ctx, cancel := context.WithCancel(msg.Context())
 	defer cancel()
-	stop := context.AfterFunc(p.closing, cancel) //nolint:contextcheck // two contexts end it
+	stop := context.AfterFunc(p.closing, cancel)
 	defer stop()
 	now := p.config.Now()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.config.URL.Reveal(), bytes.NewReader(msg.Payload))
