@@ -44,7 +44,7 @@ var houseRules = map[string][]string{
 	"forge/bitbucket": {"forge", "secret"},
 
 	"projections": {"events"},
-	"commands":    {"events", "forge", "projections", "secret", "vault"},
+	"commands":    {"events", "forge", "internal/spelling", "projections", "secret", "vault"},
 	"http":        {"commands", "events", "forge", "projections", "secret"},
 
 	// Out of the house: over the feed, and knowing nothing of who wrote the log.
@@ -55,15 +55,16 @@ var houseRules = map[string][]string{
 
 	// The facade wires everything, once.
 	".": {
-		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "migrations",
-		"projections", "relay", "secret", "vault",
+		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "internal/spelling",
+		"migrations", "projections", "relay", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {
 		".", "commands", "events", "forge", "internal/localpg", "migrations", "projections", "secret", "vault",
 	},
 
-	"internal/localpg": {},
+	"internal/localpg":  {},
+	"internal/spelling": {},
 
 	// Only tests, which may import what they measure.
 	"internal/benchmark": {},

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/forgeauth/forgeauth/internal/spelling"
 )
 
 // Setting describes one variable of the environment, for help texts and documentation.
@@ -167,31 +169,11 @@ func nearestVariable(name string) string {
 // third of its length.
 func nearest(s string, candidates []string) (found string, distance int) {
 	for _, candidate := range candidates {
-		if d := editDistance(s, candidate); d <= max(1, min(len(candidate)/3, 4)) && (found == "" || d < distance) {
+		if d := spelling.Distance(s, candidate); d <= max(1, min(len(candidate)/3, 4)) && (found == "" || d < distance) {
 			found, distance = candidate, d
 		}
 	}
 	return found, distance
-}
-
-// editDistance counts the bytes to insert, remove or replace between a and b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // variablePart is the <NAME> of a connection's variables.

@@ -245,7 +245,7 @@ func (o *oracle) add(e events.Event) string {
 			return "there was nothing to recover"
 		}
 	case events.LoginDenied, events.LoginsDenied,
-		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested:
+		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested, events.RelayRemoved:
 	default:
 		return "unknown to this test"
 	}

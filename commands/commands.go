@@ -144,7 +144,7 @@ const defaultForgeTimeout = 30 * time.Second
 
 // Caller says on whose behalf a command runs. It ends up in every event of the command.
 type Caller struct {
-	// Actor is session/<uuid>, cli, or a name that an embedding program gives itself; empty is "library".
+	// Actor is session/<uuid>, cli, relay, or a name that an embedding program gives itself; empty is "library".
 	Actor string
 	// Correlation is the UUIDv7 that all events of the command share; zero draws one.
 	Correlation uuid.UUID

@@ -94,6 +94,12 @@
 // processes record it once: ScopesChanged, AccountRenamed (on the connection's stream, and on operator for an account that may
 // sign in), and AccountChanged for a token that acts for another account, after which only a sign-in helps.
 //
+// # Consumer groups
+//
+// What people decide about the groups of the feed is on the log too, on relay/G: DisableRelay, EnableRelay, SkipDelivery, RequestReplay,
+// RemoveSubscription. What follows for the group is written in the same transaction (an [events.Effect]), and carried out by the
+// process that owns the group, now or later. A retry changes nothing that anybody has to know of, and is no command.
+//
 // # Failure
 //
 // Errors are this package's sentinels and [*LoginError], those of projections (ErrNoSession, ErrNotConnected,

@@ -48,6 +48,7 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	RelayEnabled{}.fact():              decode[RelayEnabled],
 	DeliverySkipped{}.fact():           decode[DeliverySkipped],
 	ReplayRequested{}.fact():           decode[ReplayRequested],
+	RelayRemoved{}.fact():              decode[RelayRemoved],
 }
 
 // Types returns the name of every type of event that this program knows, sorted.

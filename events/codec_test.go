@@ -67,6 +67,7 @@ func facts() map[string]events.Fact {
 		"RelayEnabled":              events.RelayEnabled{Group: "chat"},
 		"DeliverySkipped":           events.DeliverySkipped{Group: "chat", Stream: "active-forge", Position: 12},
 		"ReplayRequested":           events.ReplayRequested{Group: "chat", Replay: key, After: 3, Through: 12, Types: []string{"ForgeActivated"}},
+		"RelayRemoved":              events.RelayRemoved{Group: "chat", Position: 12},
 	}
 }
 

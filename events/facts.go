@@ -300,6 +300,13 @@ type (
 		Through int64    `json:"through"`
 		Types   []string `json:"types"` // none: all of the group's
 	}
+
+	// RelayRemoved says that a group was forgotten, with where it had got and what it held back. Stream relay/G.
+	RelayRemoved struct {
+		Group string `json:"group"`
+		// Position is what its cursor was: events of its types behind that it was never given.
+		Position int64 `json:"position"`
+	}
 )
 
 // The verdicts of a [TokenRefreshFailed] on the token that was to be refreshed.
@@ -345,6 +352,7 @@ func (RelayDisabled) fact() kind   { return kind{"RelayDisabled", 1} }
 func (RelayEnabled) fact() kind    { return kind{"RelayEnabled", 1} }
 func (DeliverySkipped) fact() kind { return kind{"DeliverySkipped", 1} }
 func (ReplayRequested) fact() kind { return kind{"ReplayRequested", 1} }
+func (RelayRemoved) fact() kind    { return kind{"RelayRemoved", 1} }
 
 // TypeOf returns the event type of a fact, as stored: the name of its struct.
 func TypeOf(f Fact) string { return f.fact().name }

@@ -95,7 +95,7 @@ func (s *State) Apply(e events.Event) error {
 	case events.SessionStarted, events.SessionExtended, events.SessionEnded:
 		return applySession(&s.sessions, e)
 	case events.LoginDenied, events.LoginsDenied,
-		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested:
+		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested, events.RelayRemoved:
 		// Facts for the reader of the log; no table shows them.
 	default:
 		return fmt.Errorf("event %d: %s: %w", e.Position, e.Type, events.ErrUnknownEvent)

@@ -1,0 +1,75 @@
+package events
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// GroupState is what a decision about a consumer group reads of it.
+type GroupState struct {
+	Exists   bool
+	Types    []string // none: all
+	Position int64    // the cursor
+	Live     bool     // a process runs it
+	Disabled bool
+	// FailingSince is when the event that is next failed first; nil if it has not.
+	FailingSince *time.Time
+	// Held are the events at which the group stands still, by their stream: the parked ones, and the one that is next, if that fails.
+	Held map[Stream]HeldEvent
+	// Replaying is the id of a replay that has not ended; zero if there is none.
+	Replaying uuid.UUID
+}
+
+// HeldEvent is where a group goes on with a stream no further.
+type HeldEvent struct {
+	Position int64
+	// Parked says that only this stream waits; otherwise the whole group does.
+	Parked bool
+	// Skipped says that a person has asked to skip it already.
+	Skipped bool
+}
+
+const (
+	groupStateSQL = `
+SELECT types, position, coalesce(owner <> '' AND seen_at > clock_timestamp() - $2::interval, false), disabled_at IS NOT NULL, failing_since,
+       coalesce((SELECT id FROM replays WHERE subscription = name AND ended_at IS NULL ORDER BY requested_at LIMIT 1),
+                '00000000-0000-0000-0000-000000000000')
+FROM subscriptions WHERE name = $1`
+
+	// heldSQL finds the event that is next only where that is known to fail: then it is near the cursor.
+	heldSQL = `
+SELECT stream, position, true, request = 'skip' FROM parked WHERE subscription = $1
+UNION ALL
+SELECT next.stream, next.position, false, false FROM subscriptions s CROSS JOIN LATERAL (
+    SELECT e.stream, e.position FROM events e
+    WHERE e.position > s.position AND (cardinality(s.types) = 0 OR e.type = ANY(s.types))
+      AND NOT EXISTS (SELECT FROM parked p WHERE p.subscription = s.name AND p.stream = e.stream)
+    ORDER BY e.position LIMIT 1) next
+WHERE s.name = $1 AND s.attempts > 0`
+)
+
+// QueueGroup queues the reads that fill state when they are run, for the Query of a [Decision] about the group. They are
+// made under the log's lock, which keeps other decisions away and not the group's owner, who may move on meanwhile.
+func QueueGroup(batch *pgx.Batch, group string, state *GroupState) {
+	batch.Queue(groupStateSQL, group, liveFor).Query(func(rows pgx.Rows) error {
+		*state = GroupState{Held: map[Stream]HeldEvent{}}
+		_, err := pgx.ForEachRow(rows, []any{
+			&state.Types, &state.Position, &state.Live, &state.Disabled, &state.FailingSince, (*[16]byte)(&state.Replaying),
+		}, func() error {
+			state.Exists = true
+			return nil
+		})
+		return err
+	})
+	batch.Queue(heldSQL, group).Query(func(rows pgx.Rows) error {
+		var stream Stream
+		var held HeldEvent
+		_, err := pgx.ForEachRow(rows, []any{(*string)(&stream), &held.Position, &held.Parked, &held.Skipped}, func() error {
+			state.Held[stream] = held
+			return nil
+		})
+		return err
+	})
+}
