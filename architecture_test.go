@@ -56,7 +56,7 @@ var houseRules = map[string][]string{
 	// The facade wires everything, once.
 	".": {
 		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "internal/spelling",
-		"migrations", "projections", "relay", "secret", "vault",
+		"migrations", "projections", "relay", "relay/kafka", "relay/nats", "relay/webhook", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {

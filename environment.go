@@ -30,6 +30,8 @@ type Environment struct {
 	Config Config
 	// DataDir is the absolute path of the embedded Postgres's directory; empty where DATABASE_URL is set.
 	DataDir string
+	// MetricsListen is where [Service.Metrics] is to be served as GET /metrics; empty if it is not.
+	MetricsListen string
 	// LogLevel and LogFormat are for whoever makes Config.Logger.
 	LogLevel  slog.Level
 	LogFormat LogFormat
@@ -105,6 +107,7 @@ func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment,
 	}
 	databaseURL, given := r.databaseURL()
 	e.Config.DatabaseURL = secret.New(databaseURL)
+	e.Config.DatabaseDirectURL = r.directURL(given)
 	e.Config.EncryptionKey = r.encryptionKey()
 	if !given {
 		e.DataDir = r.dataDir()
@@ -115,6 +118,8 @@ func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment,
 	connections, names := r.connections()
 	e.Config.Connections = connections
 	e.Config.Operators = r.operators(connections, names)
+	e.Config.Relays = r.relays()
+	e.MetricsListen = r.address(metricsVariable)
 	e.LogLevel, e.LogFormat = r.logging()
 	r.checkUnknown()
 	r.checkWaysIn(connections)
@@ -161,7 +166,7 @@ func (r *environmentReader) names(prefix string) []string {
 // checkUnknown finds variables that look like ours and mean nothing.
 func (r *environmentReader) checkUnknown() {
 	for _, name := range r.names(variablePrefix) {
-		if isKnownVariable(name) || isServiceLink(name) || strings.HasPrefix(name, forgePrefix) {
+		if isKnownVariable(name) || isServiceLink(name) || strings.HasPrefix(name, forgePrefix) || strings.HasPrefix(name, relayPrefix) {
 			continue
 		}
 		remedy := "unset it; `forgeauth help environment` lists what there is"

@@ -1,10 +1,7 @@
 package forgeauth
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,75 +12,17 @@ import (
 
 // connections reads every FORGEAUTH_FORGE_<NAME>_…. names holds every connection's name, those at fault too.
 func (r *environmentReader) connections() (connections []forge.Connection, names []string) {
-	spellings := map[string][]string{} // <NAME> as written, by the connection's name
-	for _, variable := range r.names(forgePrefix) {
-		written, suffix := splitConnectionVariable(variable)
-		if suffix == "" {
-			r.unknownConnectionVariable(variable)
-			continue
-		}
-		if strings.TrimSpace(r.values[variable]) == "" {
-			continue
-		}
-		name := strings.ToLower(strings.ReplaceAll(written, "_", "-"))
-		if !slices.Contains(spellings[name], written) {
-			spellings[name] = append(spellings[name], written)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(spellings)) {
-		names = append(names, name)
-		written := spellings[name]
-		if len(written) > 1 {
-			r.fault(forgePrefix+written[0]+"_…", "and "+forgePrefix+written[1]+"_… are both the connection "+quote(name),
-				"write the name in one way: "+variablePart(name))
-			continue
-		}
-		reader := connectionReader{environmentReader: r, prefix: forgePrefix + written[0] + "_", failed: map[string]bool{}}
-		if connection, ok := reader.connection(name); ok {
+	members, names := r.members(forges)
+	for _, m := range members {
+		if connection, ok := (connectionReader{m}).connection(m.name); ok {
 			connections = append(connections, connection)
 		}
 	}
 	return connections, names
 }
 
-// splitConnectionVariable cuts FORGEAUTH_FORGE_<NAME><suffix>; the suffix is empty where there is no name or none of
-// ours ends the variable. The longest suffix counts, so that a name may hold the words of one.
-func splitConnectionVariable(variable string) (name, suffix string) {
-	rest := strings.TrimPrefix(variable, forgePrefix)
-	for _, known := range connectionSuffixes() {
-		if before, ok := strings.CutSuffix(rest, known); ok && before != "" && len(known) > len(suffix) {
-			name, suffix = before, known
-		}
-	}
-	return name, suffix
-}
-
-func (r *environmentReader) unknownConnectionVariable(variable string) {
-	if isServiceLink(variable) {
-		return
-	}
-	rest := strings.TrimPrefix(variable, forgePrefix)
-	remedy := "use " + forgePrefix + namePart + " and one of " + strings.Join(connectionSuffixes(), ", ")
-	least := 0
-	for i := range rest {
-		if rest[i] != '_' || i == 0 {
-			continue
-		}
-		if suffix, distance := nearest(rest[i:], connectionSuffixes()); suffix != "" && (least == 0 || distance < least) {
-			least = distance
-			remedy = "did you mean " + forgePrefix + rest[:i] + suffix + "?"
-		}
-	}
-	r.fault(variable, "is not a setting of a forge", remedy)
-}
-
 // connectionReader reads the settings of one connection.
-type connectionReader struct {
-	*environmentReader
-
-	prefix string          // of its variables
-	failed map[string]bool // settings that have a fault already
-}
+type connectionReader struct{ memberReader }
 
 // note turns an error of package forge into faults, each setting's first one only.
 func (r connectionReader) note(err error) {
@@ -135,7 +74,7 @@ func (r connectionReader) connection(name string) (forge.Connection, bool) {
 		c.BaseURL = canonical
 	}
 	c.Scopes = r.scopes(info)
-	c.RootCAs = r.rootCAs()
+	c.RootCAs = r.rootCAs("forge")
 	r.note(c.Validate())
 	return c, len(r.faults) == before
 }
@@ -176,50 +115,6 @@ func (r connectionReader) scopes(info forge.KindInfo) []string {
 	}
 	slices.Sort(written)
 	return slices.Compact(written)
-}
-
-func (r connectionReader) rootCAs() *x509.CertPool {
-	file := r.text(r.prefix + "CA_FILE")
-	if file == "" {
-		return nil
-	}
-	const remedy = "name a PEM file with the certificate of the authority that signed the forge's"
-	refuse := func(problem string) *x509.CertPool {
-		r.fault(r.prefix+"CA_FILE", "names "+quote(file)+", which "+problem, remedy)
-		return nil
-	}
-	content, _, problem := readSettingFile(file)
-	if problem != "" {
-		return refuse(problem)
-	}
-	pool, found := x509.NewCertPool(), false
-	for block, rest := pem.Decode([]byte(content)); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return refuse("holds a damaged certificate")
-		}
-		pool.AddCert(certificate)
-		found = true
-	}
-	if !found {
-		return refuse("holds no certificate")
-	}
-	return pool
-}
-
-func (r connectionReader) boolean(setting string, otherwise bool) bool {
-	switch value := strings.ToLower(r.text(r.prefix + setting)); value {
-	case "":
-		return otherwise
-	case "true", "false":
-		return value == "true"
-	default:
-		r.fault(r.prefix+setting, "is "+quote(value), "write true or false")
-		return otherwise
-	}
 }
 
 // operators returns nil where the variable is not set. names holds every connection's name, those at fault too.

@@ -12,7 +12,7 @@ import (
 type Setting struct {
 	// Group is the heading that the setting stands under.
 	Group string
-	// Name is the variable; that of a connection holds <NAME>.
+	// Name is the variable; that of a connection or a relay holds <NAME>.
 	Name string
 	// Secret says that Name + "_FILE" may name a file that holds the value instead.
 	Secret bool
@@ -28,16 +28,19 @@ const (
 	groupDoor    = "Front door"
 	groupPeople  = "Who may sign in"
 	groupForge   = "A forge, once for each <NAME>"
-	groupLogs    = "Logs"
+	groupRelay   = "A relay, once for each <NAME>"
+	groupLogs    = "Logs and metrics"
 )
 
 const (
 	variablePrefix = "FORGEAUTH_"
 	forgePrefix    = "FORGEAUTH_FORGE_"
+	relayPrefix    = "FORGEAUTH_RELAY_"
 	fileSuffix     = "_FILE"
 	namePart       = "<NAME>"
 
 	databaseVariable  = "DATABASE_URL"
+	directVariable    = "FORGEAUTH_DATABASE_DIRECT_URL"
 	listenVariable    = "FORGEAUTH_LISTEN"
 	publicVariable    = "FORGEAUTH_PUBLIC_URL"
 	proxiesVariable   = "FORGEAUTH_TRUSTED_PROXIES"
@@ -45,6 +48,7 @@ const (
 	dataDirVariable   = "FORGEAUTH_DATA_DIR"
 	levelVariable     = "FORGEAUTH_LOG_LEVEL"
 	formatVariable    = "FORGEAUTH_LOG_FORMAT"
+	metricsVariable   = "FORGEAUTH_METRICS_LISTEN"
 )
 
 // Settings lists everything that [FromEnvironment] reads, grouped, in the order in which faults are listed. The caller owns
@@ -55,6 +59,10 @@ func Settings() []Setting {
 			groupStorage, databaseVariable, true, "a private Postgres under FORGEAUTH_DATA_DIR",
 			"Postgres to keep everything in, such as postgres://forgeauth@db.example.org/forgeauth. Not set, forgeauth runs a " +
 				"Postgres of its own. Set but empty is refused, so that a lost value does not start another database.",
+		},
+		{
+			groupStorage, directVariable, true, "DATABASE_URL",
+			"The same database past a pooler in transaction mode, for the feed, which listens and holds locks.",
 		},
 		{
 			groupStorage, "OAUTH_ENCRYPTION_KEY", true, "",
@@ -103,12 +111,44 @@ func Settings() []Setting {
 			"forge:account_id, separated by commas: the only accounts that may sign in. The account id is what the " +
 				"refusal page shows, never the login name.",
 		},
+		{
+			groupRelay, relayPrefix + "<NAME>_URL", true, "",
+			"Where events go: nats://host/prefix, kafka://host/topic or https://host/path. <NAME> in lower case with _ as - names " +
+				"the consumer group. docs/relay-brokers.md and docs/webhooks.md have the options.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_SECRET", true, "",
+			"Signs a webhook's requests: whsec_ and 24 to 64 bytes in base64. While it is rotated, the new one and the one before, " +
+				"separated by a space. Required for https://.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_TYPES", false, "all",
+			"Types of events, separated by commas, such as ForgeActivated,ForgeDeactivated.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_START", false, "now",
+			"Where a relay begins that has never run: now, beginning, a position, or a time (2026-01-31T00:00:00Z).",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_ON_FAILURE", false, "park",
+			"What becomes of an event that is refused again and again: park holds back its stream, pause everything. A destination " +
+				"that is down is waited for in any case.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_ALLOW_PRIVATE", false, "false",
+			"true lets a webhook go to an address that is not public, and to http:// there.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_CA_FILE", false, "the system's authorities",
+			"PEM file with the only authorities to trust for this relay.",
+		},
+		{groupLogs, metricsVariable, false, "none", "Address and port to serve GET /metrics on, for Prometheus."},
 		{groupLogs, levelVariable, false, "info", "debug, info, warn or error."},
 		{groupLogs, formatVariable, false, "text", "text or json."},
 	}
 }
 
-// variables returns the names of [Settings] that are no connection's, with their _FILE forms.
+// variables returns the names of [Settings] that are nobody's in particular, with their _FILE forms.
 func variables() []string {
 	var all []string
 	for _, s := range Settings() {
@@ -118,20 +158,6 @@ func variables() []string {
 		all = append(all, s.Name)
 		if s.Secret {
 			all = append(all, s.Name+fileSuffix)
-		}
-	}
-	return all
-}
-
-// connectionSuffixes returns what follows forgePrefix and a name: _KIND, _CLIENT_SECRET_FILE, ….
-func connectionSuffixes() []string {
-	var all []string
-	for _, s := range Settings() {
-		if suffix, ok := strings.CutPrefix(s.Name, forgePrefix+namePart); ok {
-			all = append(all, suffix)
-			if s.Secret {
-				all = append(all, suffix+fileSuffix)
-			}
 		}
 	}
 	return all
@@ -176,7 +202,7 @@ func nearest(s string, candidates []string) (found string, distance int) {
 	return found, distance
 }
 
-// variablePart is the <NAME> of a connection's variables.
-func variablePart(connection string) string {
-	return strings.ToUpper(strings.ReplaceAll(connection, "-", "_"))
+// variablePart is the <NAME> of a connection's or a relay's variables.
+func variablePart(name string) string {
+	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }

@@ -58,6 +58,24 @@ func (r *environmentReader) databaseURL() (value string, given bool) {
 	return "", true
 }
 
+// directURL returns the database's own address; given says that DATABASE_URL is set.
+func (r *environmentReader) directURL(given bool) secret.Text {
+	text, ok := r.secret(directVariable)
+	if !ok || text.IsZero() {
+		return secret.Text{}
+	}
+	const remedy = "set it to the address of DATABASE_URL's database without a pooler in between, or unset it"
+	if !given {
+		r.fault(directVariable, "is set, and DATABASE_URL is not", remedy)
+		return secret.Text{}
+	}
+	if _, err := pgx.ParseConfig(text.Reveal()); err != nil {
+		r.fault(directVariable, "cannot be understood, or a file that it names cannot be read", remedy)
+		return secret.Text{}
+	}
+	return text
+}
+
 func (r *environmentReader) dataDir() string {
 	const remedy = "set it to an absolute path, such as /var/lib/forgeauth"
 	dir := r.text(dataDirVariable)
@@ -105,23 +123,31 @@ func (r *environmentReader) encryptionKey() secret.Text {
 }
 
 func (r *environmentReader) listen() string {
-	value := r.text(listenVariable)
-	if value == "" {
+	if r.text(listenVariable) == "" {
 		return DefaultListen
+	}
+	return r.address(listenVariable)
+}
+
+// address returns an address and a port to listen on, empty where there is none or it is at fault.
+func (r *environmentReader) address(name string) string {
+	value := r.text(name)
+	if value == "" {
+		return ""
 	}
 	const remedy = "write address:port, such as 127.0.0.1:8080, or :8080 for every address"
 	host, port, err := net.SplitHostPort(value)
 	if err != nil {
-		r.fault(listenVariable, "is "+quote(value)+", which is not an address and a port", remedy)
+		r.fault(name, "is "+quote(value)+", which is not an address and a port", remedy)
 		return ""
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
-		r.fault(listenVariable, "has the port "+quote(port)+", which is not a number from 1 to 65535", remedy)
+		r.fault(name, "has the port "+quote(port)+", which is not a number from 1 to 65535", remedy)
 		return ""
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
-		r.fault(listenVariable, "has the host "+quote(host)+", which is not an address of this machine", remedy)
+		r.fault(name, "has the host "+quote(host)+", which is not an address of this machine", remedy)
 		return ""
 	}
 	return net.JoinHostPort(host, strconv.FormatUint(number, 10))

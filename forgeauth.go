@@ -77,6 +77,9 @@ type Config struct {
 	// on one database should have the same.
 	ForgeTimeout time.Duration
 
+	// Relays are where events are published to while [Service.Run] runs.
+	Relays []RelayConfig
+
 	// Logger gets no secret from this module; wrapping its handler in [secret.NewLogHandler] guards what others write to
 	// it as well. Nil discards.
 	Logger *slog.Logger
@@ -130,6 +133,9 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	s.config.PublicURL = config.PublicURL
 	providers, err := config.providers()
 	if err != nil {
+		return nil, err
+	}
+	if err := config.checkRelays(); err != nil {
 		return nil, err
 	}
 	if err := s.openDatabase(ctx); err != nil {

@@ -19,9 +19,15 @@ import (
 // root.
 func (s *Service) Handler() http.Handler { return s.handler }
 
-// Run does the background work (tokens that are about to expire, sessions that end, revocations that forges have yet to hear of)
-// until ctx ends. A deployment needs it running in one process at least; more do no harm.
-func (s *Service) Run(ctx context.Context) error { return s.commands.Run(ctx) }
+// Run does the background work (tokens that are about to expire, sessions that end, revocations that forges have yet to hear of),
+// and publishes events to the configured relays, until ctx ends. A deployment needs it running in one process at least; more do
+// no harm.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.runRelays(ctx); err != nil {
+		return err
+	}
+	return s.commands.Run(ctx)
+}
 
 // Commands are what changes the deployment.
 func (s *Service) Commands() *commands.Commands { return s.commands }

@@ -32,6 +32,9 @@ func (p *program) printBanner(ctx context.Context, d *deployment, e forgeauth.En
 	for _, c := range e.Config.Connections {
 		width = max(width, len("  "+c.Name))
 	}
+	for _, r := range e.Config.Relays {
+		width = max(width, len("  "+r.Name))
+	}
 	line := func(name, value string) { fmt.Fprintf(&b, "  %-*s  %s\n", width, name, value) }
 	b.WriteString("forgeauth " + readBuild().Version + "\n\n")
 	line("Open", login)
@@ -54,9 +57,23 @@ func (p *program) printBanner(ctx context.Context, d *deployment, e forgeauth.En
 	for _, c := range e.Config.Connections {
 		line("  "+c.Name, d.service.CallbackURL(c.Name)+"  (at "+c.BaseURL+")")
 	}
+	if len(e.Config.Relays) > 0 {
+		b.WriteString("\n  Relays, of which `forgeauth subscriptions` says how they do:\n")
+	}
+	for _, r := range e.Config.Relays {
+		line("  "+r.Name, r.String()+"  ("+topicOf(r)+")")
+	}
 	for _, warning := range e.Warnings {
 		b.WriteString("\n  Note: " + warning.Name + " " + warning.Problem + ":\n        " + warning.Remedy + "\n")
 	}
 	p.printf("%s\n", b.String())
 	return nil
+}
+
+// topicOf says what a relay is given.
+func topicOf(r forgeauth.RelayConfig) string {
+	if len(r.Types) == 0 {
+		return "all events"
+	}
+	return strings.Join(r.Types, ", ")
 }

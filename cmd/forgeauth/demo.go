@@ -88,7 +88,7 @@ func (p *program) demo(ctx context.Context, o demoOptions) (err error) {
 	group, running := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(running)
 	defer stopServing()
-	group.Go(func() error { return d.deployment.run(serving, d.listener, d.logger) })
+	group.Go(func() error { return d.deployment.run(serving, d.listener, nil, d.logger) })
 	group.Go(func() error {
 		defer stopServing()
 		defer d.closeForges() // first of all: requests that wait for a forge would hold up the shutdown

@@ -73,6 +73,13 @@ func (p *program) serve(ctx context.Context) (err error) {
 		return fmt.Errorf("listen on %s: %w: set FORGEAUTH_LISTEN to an address that is free", e.Config.Listen, err)
 	}
 	defer func() { _ = listener.Close() }()
+	metrics, err := listenForMetrics(ctx, e.MetricsListen)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer func() { _ = metrics.Close() }()
+	}
 	d, err := p.open(ctx, e, logger)
 	if err != nil {
 		return err
@@ -81,7 +88,19 @@ func (p *program) serve(ctx context.Context) (err error) {
 	if err := p.printBanner(ctx, d, e); err != nil {
 		return err
 	}
-	return d.run(ctx, listener, logger)
+	return d.run(ctx, listener, metrics, logger)
+}
+
+// listenForMetrics returns nil if there is no address.
+func listenForMetrics(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil //nolint:nilnil // metrics are not to be served
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w: set FORGEAUTH_METRICS_LISTEN to an address that is free", address, err)
+	}
+	return listener, nil
 }
 
 // deployment is a service with the Postgres that was started for it, if any.
@@ -130,27 +149,31 @@ func (d *deployment) close(ctx context.Context) error {
 
 // run serves until ctx ends or something fails: the listener, the background work or the embedded Postgres. Requests are then
 // finished before the background work ends.
-func (d *deployment) run(ctx context.Context, listener net.Listener, logger *slog.Logger) error {
+func (d *deployment) run(ctx context.Context, listener, metrics net.Listener, logger *slog.Logger) error {
 	// Requests and background work outlive the signal: they end when they are done, or with the drain.
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
-	server := &http.Server{
-		Handler:           d.service.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-		BaseContext:       func(net.Listener) context.Context { return working },
-	}
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
+	serve := func(listener net.Listener, handler http.Handler) *http.Server {
+		server := newServer(working, handler, logger)
+		group.Go(func() error {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve: %w", err)
+			}
+			return nil
+		})
+		return server
+	}
+	server := serve(listener, d.service.Handler())
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", d.service.Metrics())
+		scraped := serve(metrics, mux)
+		group.Go(func() error {
+			<-running.Done()
+			return scraped.Close()
+		})
+	}
 	group.Go(func() error {
 		if err := d.service.Run(working); err != nil && working.Err() == nil {
 			return fmt.Errorf("background work: %w", err)
@@ -179,4 +202,17 @@ func (d *deployment) run(ctx context.Context, listener net.Listener, logger *slo
 		return nil
 	})
 	return group.Wait() //nolint:wrapcheck // each of them says what failed
+}
+
+func newServer(working context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return working },
+	}
 }

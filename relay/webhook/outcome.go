@@ -95,7 +95,13 @@ type GiveUp struct {
 	After time.Duration
 }
 
-// Decide reports whether the endpoint is to be disabled after a try that failed at now, and why, in words for the log.
+// The reasons of [GiveUp.Decide], as a RelayDisabled has them.
+const (
+	ReasonGone        = "gone"        // the endpoint answered 410
+	ReasonUnreachable = "unreachable" // it has been down for too long
+)
+
+// Decide reports whether the endpoint is to be disabled after a try that failed at now, and why.
 func (g GiveUp) Decide(now time.Time, d events.Delivery, err error) (reason string, disable bool) {
 	after := g.After
 	if after == 0 {
@@ -104,9 +110,9 @@ func (g GiveUp) Decide(now time.Time, d events.Delivery, err error) (reason stri
 	gone := &GoneError{}
 	switch {
 	case errors.As(err, &gone):
-		return "the endpoint answered 410 Gone", true
+		return ReasonGone, true
 	case errors.Is(err, events.ErrDestinationDown) && !d.FailingSince.IsZero() && now.Sub(d.FailingSince) >= after:
-		return fmt.Sprintf("the endpoint has been down for %d hours, %d tries", int(now.Sub(d.FailingSince).Hours()), d.Attempt), true
+		return ReasonUnreachable, true
 	}
 	return "", false
 }
