@@ -48,8 +48,8 @@ type GroupConfig struct {
 	Policy Policy
 	// Transactional has each message handled in the transaction that moves the cursor past it ([TxFrom]).
 	Transactional bool
-	// AckTimeout is how long a handler has for one message. Then the message's context ends, and the try has failed; what
-	// the handler does after that does not count. [DefaultAckTimeout] if zero.
+	// AckTimeout is how long a handler has for one message. Then the message's context ends, and the handler has the CloseTimeout
+	// to say what became of it. If it does not, the try has failed, and what the handler does after that does not count. [DefaultAckTimeout] if zero.
 	AckTimeout time.Duration
 	// CloseTimeout is how long a handler that is under way has to finish when its subscription ends. [DefaultCloseTimeout] if zero.
 	CloseTimeout time.Duration

@@ -1,12 +1,15 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 var (
@@ -16,21 +19,50 @@ var (
 	errUnsettled = errors.New("it is not known whether this was committed")
 )
 
+// queryTime bounds one statement of the feed, so that a connection whose other end is gone is noticed.
+const queryTime = 10 * time.Second
+
+// doubt has the pool make new connections after a statement that was not answered in time: the others may be as dead.
+func doubt(pool *pgxpool.Pool, err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		pool.Reset()
+	}
+}
+
+func (f *Feed) doubt(err error) { doubt(f.config.Pool, err) }
+
 // deliver gives out one event and waits for what becomes of it. In a transactional group, mark is called in the transaction
 // once the handler is done, and commits together with what that wrote; in others the caller sees to it.
 func (r *run) deliver(ctx context.Context, d Delivery, mark func(context.Context, execer) error) (outcome, error) {
 	if !r.config.Transactional {
-		return r.give(ctx, d, nil)
+		outcome, _, err := r.give(ctx, d, nil)
+		return outcome, err
 	}
 	// The transaction ends with this function, not with ctx: a handler that is under way may finish.
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.AckTimeout+r.config.CloseTimeout+10*time.Second)
+	longest := r.config.AckTimeout + 2*r.config.CloseTimeout + queryTime
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 	defer cancel()
-	tx, err := r.feed.config.Pool.Begin(within)
+	conn, err := r.feed.config.Pool.Acquire(within)
 	if err != nil {
+		return stopped, ReadError("connect for the handler's transaction", err)
+	}
+	// Should this process be stopped in the middle, the server ends the transaction, and with it the lock on the group's row.
+	tx, err := conn.BeginTx(within, pgx.TxOptions{
+		BeginQuery: `BEGIN; SET LOCAL idle_in_transaction_session_timeout = ` + strconv.FormatInt(longest.Milliseconds(), 10),
+	})
+	if err != nil {
+		conn.Release()
 		return stopped, ReadError("begin the handler's transaction", err)
 	}
+	outcome, abandoned, err := r.give(ctx, d, tx)
+	if abandoned {
+		// The handler may go on using the transaction. Its connection is cut, which nobody has to agree on with it, and
+		// is nobody else's any more.
+		_ = conn.Hijack().PgConn().Conn().Close()
+		return outcome, err
+	}
+	defer conn.Release()
 	defer func() { _ = tx.Rollback(within) }()
-	outcome, err := r.give(ctx, d, tx)
 	if outcome != handled {
 		return outcome, err
 	}
@@ -43,11 +75,12 @@ func (r *run) deliver(ctx context.Context, d Delivery, mark func(context.Context
 	return handled, nil
 }
 
-// give sends the message and waits for the handler.
-func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (outcome, error) {
+// give sends the message and waits for the handler. abandoned says that the handler was given it and did not say what became of it:
+// it may still be at work.
+func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (_ outcome, abandoned bool, err error) {
 	source, err := r.feed.sourceName(ctx)
 	if err != nil {
-		return stopped, err
+		return stopped, false, err
 	}
 	msg := newMessage(source, d.Record, d.Replay)
 	slot := &failure{}
@@ -64,25 +97,34 @@ func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (outcome, error) 
 	select {
 	case r.out <- msg:
 	case <-ctx.Done():
-		return stopped, context.Cause(ctx)
+		return stopped, false, context.Cause(ctx)
 	}
 	timeout := time.NewTimer(r.config.AckTimeout)
 	defer timeout.Stop()
 	ending := ctx.Done()
+	late := false
 	for {
 		select {
 		case <-msg.Acked():
-			return handled, nil
+			return handled, false, nil
 		case <-msg.Nacked():
-			if err := slot.get(); err != nil {
-				return failed, err
+			err := cmp.Or(slot.get(), errNacked)
+			if late && !errors.Is(err, ErrDestinationDown) {
+				err = fmt.Errorf("%w: %s", errTimeout, r.config.AckTimeout)
 			}
-			return failed, errNacked
+			return failed, false, err
 		case <-timeout.C:
-			if ctx.Err() != nil {
-				return stopped, context.Cause(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return stopped, true, context.Cause(ctx)
+			case late:
+				return failed, true, fmt.Errorf("%w: %s", errTimeout, r.config.AckTimeout)
 			}
-			return failed, fmt.Errorf("%w: %s", errTimeout, r.config.AckTimeout)
+			// It is told that its time is over, and gets some more to say what became of it: most then fail by themselves, and nobody
+			// works on after the event is tried again.
+			late = true
+			cancel()
+			timeout.Reset(r.config.CloseTimeout)
 		case <-ending:
 			// It gets some time more to say what became of it, so that it need not be told again.
 			ending = nil

@@ -32,22 +32,29 @@ const silent = 3
 const (
 	groupKey = `hashtextextended('forgeauth.group.' || $1 || '.' || $2, 0)`
 
-	takeSQL = `SELECT pg_try_advisory_lock(` + groupKey + `)`
+	takeSQL   = `SELECT pg_try_advisory_lock(` + groupKey + `)`
+	unlockSQL = `SELECT pg_advisory_unlock(` + groupKey + `)`
 
+	// takeOverSQL raises the epoch, durably. A row that somebody has locked, such as the open transaction of an owner that was
+	// stopped, is not waited for: one group must not hold up the others.
 	takeOverSQL = `
-UPDATE subscriptions SET epoch = epoch + 1, owner = $2, seen_at = clock_timestamp(), types = $3 WHERE name = $1
-RETURNING epoch, position`
+WITH free AS (SELECT name FROM subscriptions WHERE name = $1 FOR UPDATE SKIP LOCKED)
+UPDATE subscriptions s SET epoch = epoch + 1, owner = $2, seen_at = clock_timestamp(), types = $3 FROM free WHERE s.name = free.name
+RETURNING s.epoch, s.position`
 
 	createSQL = `
 INSERT INTO subscriptions (name, types, position) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`
 
-	// beatSQL says that the process lives, and asks what people want of its groups: whatever changes in the answer is news.
+	// beatSQL says that the process lives, and asks what people want of its groups: whatever changes in the answer is news. A
+	// group whose row a handler's transaction has locked is asked about and not written to.
 	beatSQL = `
-UPDATE subscriptions s SET seen_at = clock_timestamp()
-FROM unnest($1::text[], $2::bigint[]) AS held (name, epoch) WHERE s.name = held.name AND s.epoch = held.epoch
-RETURNING s.name, concat_ws(' ', s.disabled_at, s.retry_at,
+WITH held AS (SELECT * FROM unnest($1::text[], $2::bigint[]) AS held (name, epoch)),
+free AS (SELECT s.name FROM subscriptions s JOIN held USING (name, epoch) FOR UPDATE OF s SKIP LOCKED),
+beaten AS (UPDATE subscriptions s SET seen_at = clock_timestamp() FROM free WHERE s.name = free.name)
+SELECT s.name, concat_ws(' ', s.disabled_at, s.retry_at,
     (SELECT string_agg(concat_ws(' ', p.stream, p.position, p.attempts, p.request), ' ' ORDER BY p.stream) FROM parked p WHERE p.subscription = s.name AND p.request <> ''),
-    (SELECT string_agg(r.id::text, ' ' ORDER BY r.id) FROM replays r WHERE r.subscription = s.name AND r.ended_at IS NULL))`
+    (SELECT string_agg(r.id::text, ' ' ORDER BY r.id) FROM replays r WHERE r.subscription = s.name AND r.ended_at IS NULL))
+FROM subscriptions s JOIN held USING (name, epoch)`
 
 	letGoSQL = `
 UPDATE subscriptions SET owner = '', seen_at = NULL WHERE name = $1 AND epoch = $2`
@@ -83,10 +90,16 @@ func (h *hub) claim(ctx context.Context, m *member) error {
 	var position int64
 	err := h.conn.QueryRow(ctx, takeOverSQL, name, h.config.Owner, m.types).Scan(&l.epoch, &position)
 	if errors.Is(err, pgx.ErrNoRows) {
-		// Nobody could create it when it was subscribed to, or it was removed.
+		// Nobody could create it when it was subscribed to, or it was removed, or its row is locked.
 		if err = m.create(ctx, h.conn); err == nil {
 			err = h.conn.QueryRow(ctx, takeOverSQL, name, h.config.Owner, m.types).Scan(&l.epoch, &position)
 		}
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		if _, err := h.conn.Exec(ctx, unlockSQL, h.schema, name); err != nil {
+			return fmt.Errorf("leave group %s: %w", name, err)
+		}
+		return nil // the next poll tries again
 	}
 	if err != nil {
 		return fmt.Errorf("take over group %s: %w", name, err)
@@ -138,7 +151,7 @@ func (h *hub) letGo(ctx context.Context) error {
 		if l.hub == h {
 			batch := &pgx.Batch{}
 			batch.Queue(letGoSQL, l.name, l.epoch)
-			batch.Queue(`SELECT pg_advisory_unlock(`+groupKey+`)`, h.schema, l.name)
+			batch.Queue(unlockSQL, h.schema, l.name)
 			batch.Queue(`SELECT pg_notify($1, $2)`, h.channel, controlNotice)
 			if err := h.conn.SendBatch(ctx, batch).Close(); err != nil {
 				return fmt.Errorf("let go of group %s: %w", l.name, err)
@@ -223,6 +236,19 @@ func (l *lease) save(ctx context.Context, db execer, position int64) error {
 		return errFenced
 	}
 	l.saved.Store(max(position, l.saved.Load()))
+	return nil
+}
+
+// saveIn moves the cursor in a handler's transaction, and only if it is not there yet: where a transaction before, of which it is
+// not known whether it committed, did commit after all, this one must not. The error is then [errUnsettled].
+func (l *lease) saveIn(ctx context.Context, tx execer, position int64) error {
+	tag, err := tx.Exec(ctx, saveSQL+` AND position < $3`, l.name, l.epoch, position)
+	switch {
+	case err != nil:
+		return ReadError("save the cursor", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("%w: the cursor has moved, or the group is another process's", errUnsettled)
+	}
 	return nil
 }
 

@@ -24,8 +24,7 @@ SET tcp_keepalives_idle = 5;
 SET tcp_keepalives_interval = 2;
 SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '10s';
-SET plan_cache_mode = force_generic_plan;
-SET synchronous_commit = off`
+SET plan_cache_mode = force_generic_plan`
 
 // listen keeps the feed's connection: it hears of appends, and holds the groups of this process. When it is lost, so are they.
 func (f *Feed) listen(ctx context.Context) {

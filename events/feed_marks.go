@@ -82,6 +82,7 @@ func (k *marks) run(ctx context.Context) {
 		k.mu.Unlock()
 		if err := k.write(ctx, pending); err != nil {
 			k.logger.WarnContext(ctx, "could not save the cursors of the feed; trying again", "error", err)
+			doubt(k.pool, err)
 			k.putBack(pending)
 		}
 		if !pause(ctx, markEvery) {
@@ -116,33 +117,37 @@ UPDATE subscriptions s SET position = greatest(s.position, moved.position), move
        error = CASE WHEN s.position < moved.position THEN '' ELSE error END
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS moved (name, epoch, position), lazily
 WHERE s.name = moved.name AND s.epoch = moved.epoch
-RETURNING s.name`
+RETURNING s.name, s.epoch`
 
 func (k *marks) write(ctx context.Context, pending map[*lease]int64) error {
-	leases := make(map[string]*lease, len(pending))
+	type hold struct {
+		name  string
+		epoch int64
+	}
+	leases := make(map[hold]*lease, len(pending))
 	var names []string
 	var epochs, positions []int64
 	for l, position := range pending {
 		if l.ctx.Err() != nil || position <= l.saved.Load() {
 			continue // whoever lost a group has seen to its cursor
 		}
-		leases[l.name] = l
+		leases[hold{l.name, l.epoch}] = l
 		names, epochs, positions = append(names, l.name), append(epochs, l.epoch), append(positions, position)
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTime)
 	defer cancel()
 	rows, err := k.pool.Query(ctx, marksSQL, names, epochs, positions)
 	if err != nil {
 		return ReadError("save cursors", err)
 	}
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&name}, func() error {
-		l := leases[name]
+	var h hold
+	_, err = pgx.ForEachRow(rows, []any{&h.name, &h.epoch}, func() error {
+		l := leases[h]
 		l.saved.Store(max(pending[l], l.saved.Load()))
-		delete(leases, name)
+		delete(leases, h)
 		return nil
 	})
 	if err != nil {

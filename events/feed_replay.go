@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (r *run) replay(ctx context.Context, p replay) {
 	logger.InfoContext(ctx, "replaying", "after", p.position, "through", p.through)
 	p.types = r.replayed(p.types)
 	for faults := 0; p.position < p.through && ctx.Err() == nil; {
-		page, err := readPage(ctx, r.feed.config.Pool, p.position, p.through, p.types, pageSize)
+		page, err := r.readReplay(ctx, p)
 		if err == nil {
 			err = r.replayPage(ctx, &p, page)
 		}
@@ -76,6 +77,7 @@ func (r *run) replay(ctx context.Context, p replay) {
 		if err != nil {
 			if ctx.Err() == nil {
 				logger.WarnContext(ctx, "the replay could not go on; trying again", "error", err)
+				r.feed.doubt(err)
 			}
 			faults++
 			pause(ctx, faultWait(faults))
@@ -90,12 +92,20 @@ func (r *run) replay(ctx context.Context, p replay) {
 	}
 }
 
+func (r *run) readReplay(ctx context.Context, p replay) ([]Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	return readPage(ctx, r.feed.config.Pool, p.position, p.through, p.types, pageSize)
+}
+
 // resume finds out how far a replay got whose last transaction may have committed or not.
 func (r *run) resume(ctx context.Context, p *replay, err error) {
 	if !errors.Is(err, errUnsettled) {
 		return
 	}
 	r.untilRead(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, queryTime)
+		defer cancel()
 		err := r.feed.config.Pool.QueryRow(ctx, `SELECT position FROM replays WHERE id = $1`, [16]byte(p.id)).Scan(&p.position)
 		if errors.Is(err, pgx.ErrNoRows) {
 			p.position = p.through // the group was removed
@@ -163,7 +173,7 @@ func (r *run) replayOne(ctx context.Context, id uuid.UUID, record Record) error 
 	for strikes := 0; ; {
 		d.Attempt++
 		outcome, failure := r.deliver(ctx, d, func(ctx context.Context, tx execer) error {
-			return r.markReplay(ctx, tx, id, record.Position)
+			return r.replayedIn(ctx, tx, id, record.Position)
 		})
 		if outcome == handled {
 			return nil
@@ -190,6 +200,18 @@ func (r *run) replayOne(ctx context.Context, id uuid.UUID, record Record) error 
 
 func (r *run) markReplay(ctx context.Context, db execer, id uuid.UUID, position int64) error {
 	return r.write(ctx, db, "save how far a replay got", replayedSQL, r.lease.name, r.lease.epoch, position, [16]byte(id))
+}
+
+// replayedIn is for a replay what saveIn is for the cursor.
+func (r *run) replayedIn(ctx context.Context, tx execer, id uuid.UUID, position int64) error {
+	tag, err := tx.Exec(ctx, replayedSQL+` AND replays.position < $3`, r.lease.name, r.lease.epoch, position, [16]byte(id))
+	switch {
+	case err != nil:
+		return ReadError("save how far a replay got", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("%w: the replay has moved, or the group is another process's", errUnsettled)
+	}
+	return nil
 }
 
 func (r *run) endReplay(ctx context.Context, p replay, failure string) {

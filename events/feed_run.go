@@ -79,6 +79,7 @@ func (r *run) work(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				r.logger.WarnContext(ctx, "the feed could not go on; trying again", "error", err)
+				r.feed.doubt(err)
 				r.faults++
 				pause(ctx, faultWait(r.faults))
 				if errors.Is(err, errUnsettled) {
@@ -174,10 +175,13 @@ func (r *run) next(ctx context.Context, record Record) (done bool, err error) {
 	}
 	d := Delivery{Group: r.lease.name, Record: record, Attempt: r.attempts + 1, FailingSince: r.since}
 	outcome, failure := r.deliver(ctx, d, func(ctx context.Context, tx execer) error {
-		return r.lease.save(ctx, tx, record.Position)
+		return r.lease.saveIn(ctx, tx, record.Position)
 	})
 	switch outcome {
 	case handled:
+		if r.config.Transactional {
+			r.lease.saved.Store(record.Position)
+		}
 		r.attempts, r.strikes, r.since, r.retryAt = 0, 0, time.Time{}, time.Time{}
 		r.moved(record.Position)
 		return true, nil
@@ -256,6 +260,7 @@ func (r *run) untilRead(ctx context.Context, read func() error) bool {
 		}
 		if ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the feed cannot read what became of a group; trying again", "error", err)
+			r.feed.doubt(err)
 		}
 		if !pause(ctx, faultWait(faults)) {
 			return false
@@ -270,7 +275,7 @@ func faultWait(faults int) time.Duration {
 
 // unpark carries out what a person asked for a parked stream, one event at a time.
 func (r *run) unpark(ctx context.Context, stream Stream, parked parkedStream) error {
-	page, err := collect(r.feed.config.Pool.Query(ctx, streamPageSQL, parked.position-1, max(r.cursor, parked.position), 2, stream, r.typesOrNil()))
+	page, err := r.readStream(ctx, stream, parked.position)
 	if err != nil {
 		return err
 	}
@@ -325,10 +330,13 @@ func (r *run) parkedAt(stream Stream, parked parkedStream) {
 	r.state.parked[stream] = parked
 }
 
-// typesOrNil are the group's types as streamPageSQL wants them.
-func (r *run) typesOrNil() []string {
-	if len(r.types) == 0 {
-		return nil
+// readStream reads the event of a stream at a position, and the one that follows it among those that the group has got to.
+func (r *run) readStream(ctx context.Context, stream Stream, position int64) ([]Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	types := r.types
+	if len(types) == 0 {
+		types = nil // as streamPageSQL wants it
 	}
-	return r.types
+	return collect(r.feed.config.Pool.Query(ctx, streamPageSQL, position-1, max(r.cursor, position), 2, stream, types))
 }

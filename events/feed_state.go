@@ -93,7 +93,9 @@ func (r *run) load(ctx context.Context, withCursor bool) error {
 		})
 		return err
 	})
-	err := r.feed.config.Pool.SendBatch(ctx, batch).Close()
+	reading, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	err := r.feed.config.Pool.SendBatch(reading, batch).Close()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		r.lease.lose(errFenced)
@@ -194,7 +196,7 @@ func errorText(err error) string {
 
 // write executes a statement that changes a row if the group is still this process's.
 func (r *run) write(ctx context.Context, db execer, what, sql string, args ...any) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTime)
 	defer cancel()
 	tag, err := db.Exec(ctx, sql, args...)
 	switch {

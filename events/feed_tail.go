@@ -148,7 +148,9 @@ func (t *feedTail) read(ctx context.Context, after int64, types []string) (page 
 		}
 		return page, head, nil, nil
 	}
-	page, err = readPage(ctx, t.pool, after, head, types, pageSize)
+	reading, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	page, err = readPage(reading, t.pool, after, head, types, pageSize)
 	if err != nil {
 		return nil, after, nil, err
 	}
