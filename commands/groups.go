@@ -16,7 +16,7 @@ var (
 	// ErrGroupLive says that a process runs the group that is to be forgotten: it would begin anew at once.
 	ErrGroupLive = errors.New("a process runs this group: take the relay or handler out of its configuration first, and end it")
 	// ErrNothingToReplay says that the group was given nothing yet in that part of the log.
-	ErrNothingToReplay = errors.New("there is nothing to replay: the group was not given anything there yet")
+	ErrNothingToReplay = errors.New("there is nothing to replay: the group was given no such event there yet")
 )
 
 // NotHeldError says that a group does not stand still at the event that it is to skip.

@@ -46,7 +46,8 @@ func TestDecisionsAboutGroups(t *testing.T) {
 		return (&skipDelivery{group: chat, stream: events.StreamActiveForge, position: position, state: state}).decide
 	}
 	again := func(after, through int64, state events.GroupState, types ...string) decide {
-		return (&requestReplay{group: chat, by: "cli", id: replay, after: after, through: through, types: types, state: state}).decide
+		req := RequestReplay{Group: chat, After: after, Through: through, Types: types}
+		return (&requestReplay{RequestReplay: req, by: "cli", id: replay, state: state}).decide
 	}
 	remove := func(state events.GroupState) decide { return (&removeSubscription{group: chat, state: state}).decide }
 	skipped := events.DeliverySkipped{Group: chat, Stream: "active-forge", Position: 5}
@@ -229,9 +230,17 @@ func TestCommandsAboutGroupsChangeThemInOneTransaction(t *testing.T) {
 	one(d.EnableRelay(ctx, EnableRelay{Caller: caller, Group: "chat"}))
 	want("enabled", `SELECT count(*) FROM subscriptions WHERE disabled_at IS NULL AND attempts = 0 AND retry_at IS NULL`)
 
+	plan, err := d.PlanReplay(ctx, RequestReplay{Group: "chat", Types: []string{"ForgeActivated"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("no replay yet", `SELECT 1 - count(*) FROM replays`)
 	fact := one(d.RequestReplay(ctx, RequestReplay{Caller: caller, Group: "chat", Types: []string{"ForgeActivated"}})).Fact.(events.ReplayRequested)
 	want("the replay", `SELECT count(*) FROM replays WHERE id = $1 AND after = 0 AND position = 0 AND through = $2 AND types = '{ForgeActivated}' AND requested_by = 'cli'`,
 		[16]byte(fact.Replay), activated)
+	if plan.Replay = fact.Replay; !cmp.Equal(plan, fact) {
+		t.Errorf("planned %+v and wrote %+v", plan, fact)
+	}
 	var running *ReplayRunningError
 	if _, err := d.RequestReplay(ctx, RequestReplay{Group: "chat"}); !errors.As(err, &running) || running.Replay != fact.Replay {
 		t.Errorf("a second replay: %v", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/internal/spelling"
@@ -28,42 +29,58 @@ type RequestReplay struct {
 // a [*UnknownTypeError], a [*NotSubscribedError] or [ErrNothingToReplay].
 func (c *Commands) RequestReplay(ctx context.Context, req RequestReplay) ([]events.Event, error) {
 	caller := c.identified(req.Caller)
-	r := &requestReplay{
-		group: req.Group, id: c.newID(), by: caller.Actor, after: max(req.After, 0), through: req.Through, types: req.Types,
-	}
+	r := &requestReplay{RequestReplay: req, id: c.newID(), by: caller.Actor}
 	return c.appendForGroup(ctx, caller, req.Group, &r.state, decision{Decide: r.decide})
 }
 
+// PlanReplay returns what [Commands.RequestReplay] would write at the moment, without an id, or what it would fail with. It changes
+// nothing.
+func (c *Commands) PlanReplay(ctx context.Context, req RequestReplay) (events.ReplayRequested, error) {
+	r := &requestReplay{RequestReplay: req}
+	batch := &pgx.Batch{}
+	events.QueueGroup(batch, req.Group, &r.state)
+	if err := c.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return events.ReplayRequested{}, events.ReadError("read the group", err)
+	}
+	return r.plan()
+}
+
 type requestReplay struct {
-	group, by      string
-	id             uuid.UUID
-	after, through int64
-	types          []string
-	state          events.GroupState
+	RequestReplay
+
+	id    uuid.UUID
+	by    string
+	state events.GroupState
 }
 
 func (r *requestReplay) decide(*projections.State, time.Time) (events.Outcome, error) {
-	if err := knownGroup(r.group, r.state); err != nil {
-		return events.Outcome{}, err
-	}
-	if r.state.Replaying != uuid.Nil {
-		return events.Outcome{}, &ReplayRunningError{Group: r.group, Replay: r.state.Replaying}
-	}
-	types, err := replayedTypes(r.group, r.types, r.state.Types)
+	fact, err := r.plan()
 	if err != nil {
 		return events.Outcome{}, err
 	}
-	through := r.state.Position
-	if r.through > 0 {
-		through = min(r.through, through)
+	return aboutGroup(r.Group, fact, events.StartReplay{
+		ID: r.id, Group: r.Group, Types: strings.Join(fact.Types, ","), After: fact.After, Through: fact.Through, By: r.by,
+	}), nil
+}
+
+func (r *requestReplay) plan() (fact events.ReplayRequested, err error) {
+	if err := knownGroup(r.Group, r.state); err != nil {
+		return fact, err
 	}
-	if r.after >= through {
-		return events.Outcome{}, ErrNothingToReplay
+	if r.state.Replaying != uuid.Nil {
+		return fact, &ReplayRunningError{Group: r.Group, Replay: r.state.Replaying}
 	}
-	return aboutGroup(r.group,
-		events.ReplayRequested{Group: r.group, Replay: r.id, After: r.after, Through: through, Types: types},
-		events.StartReplay{ID: r.id, Group: r.group, Types: strings.Join(types, ","), After: r.after, Through: through, By: r.by},
-	), nil
+	fact = events.ReplayRequested{Group: r.Group, Replay: r.id, After: max(r.After, 0), Through: r.state.Position}
+	if fact.Types, err = replayedTypes(r.Group, r.Types, r.state.Types); err != nil {
+		return fact, err
+	}
+	if r.Through > 0 {
+		fact.Through = min(r.Through, fact.Through)
+	}
+	if fact.After >= fact.Through {
+		return fact, ErrNothingToReplay
+	}
+	return fact, nil
 }
 
 // replayedTypes returns the types that are asked for, sorted and once each, if a group that is given others gets them at all.

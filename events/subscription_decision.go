@@ -38,16 +38,11 @@ SELECT types, position, coalesce(owner <> '' AND seen_at > clock_timestamp() - $
                 '00000000-0000-0000-0000-000000000000')
 FROM subscriptions WHERE name = $1`
 
-	// heldSQL finds the event that is next only where that is known to fail: then it is near the cursor.
 	heldSQL = `
 SELECT stream, position, true, request = 'skip' FROM parked WHERE subscription = $1
 UNION ALL
-SELECT next.stream, next.position, false, false FROM subscriptions s CROSS JOIN LATERAL (
-    SELECT e.stream, e.position FROM events e
-    WHERE e.position > s.position AND (cardinality(s.types) = 0 OR e.type = ANY(s.types))
-      AND NOT EXISTS (SELECT FROM parked p WHERE p.subscription = s.name AND p.stream = e.stream)
-    ORDER BY e.position LIMIT 1) next
-WHERE s.name = $1 AND s.attempts > 0`
+SELECT next.stream, next.position, false, false FROM subscriptions s CROSS JOIN LATERAL (` + nextSQL + `) next
+WHERE s.name = $1`
 )
 
 // QueueGroup queues the reads that fill state when they are run, for the Query of a [Decision] about the group. They are

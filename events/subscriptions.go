@@ -40,6 +40,7 @@ type Subscription struct {
 	// Attempts at the event that is next have failed, the first one at FailingSince and the last one with Error. It is tried again at RetryAt,
 	// or, if the group is Paused, when a person says so. All are zero if nothing fails.
 	Attempts     int
+	FailingAt    FailingEvent
 	FailingSince time.Time
 	RetryAt      time.Time
 	Error        string
@@ -58,6 +59,13 @@ type Subscription struct {
 func (s *Subscription) Degraded() bool {
 	return s.Paused || !s.DisabledAt.IsZero() ||
 		slices.ContainsFunc(s.Parked, func(p ParkedStream) bool { return p.Stream == StreamActiveForge })
+}
+
+// FailingEvent is the event that a group is to handle next and could not yet.
+type FailingEvent struct {
+	Stream   Stream
+	Position int64
+	Type     string
 }
 
 // ParkedStream is a stream of which a group holds back what begins at Position.
@@ -88,12 +96,20 @@ type Replay struct {
 var ErrNoGroup = errors.New("there is no consumer group of that name: `forgeauth subscriptions` lists them")
 
 const (
+	// nextSQL is the event that comes next for the group s. Where it is known to fail it is near the cursor; otherwise it may be far.
+	nextSQL = `
+    SELECT e.stream, e.position, e.type FROM events e
+    WHERE s.attempts > 0 AND e.position > s.position AND (cardinality(s.types) = 0 OR e.type = ANY(s.types))
+      AND NOT EXISTS (SELECT FROM parked p WHERE p.subscription = s.name AND p.stream = e.stream)
+    ORDER BY e.position LIMIT 1`
+
 	listSQL = `
 SELECT s.name, s.types, s.position, lag.count, coalesce(greatest(extract(epoch FROM now() - lag.since), 0), 0)::float8,
        s.owner, s.seen_at, coalesce(s.owner <> '' AND s.seen_at > clock_timestamp() - $2::interval, false), s.epoch, s.moved_at,
        s.attempts, s.failing_since, CASE WHEN isfinite(s.retry_at) THEN s.retry_at END, s.error,
-       coalesce(NOT isfinite(s.retry_at), false), s.disabled_at, s.disabled_for
-FROM subscriptions s CROSS JOIN LATERAL (
+       coalesce(NOT isfinite(s.retry_at), false), s.disabled_at, s.disabled_for,
+       coalesce(next.stream, ''), coalesce(next.position, 0), coalesce(next.type, '')
+FROM subscriptions s LEFT JOIN LATERAL (` + nextSQL + `) next ON s.attempts > 0 CROSS JOIN LATERAL (
     -- Positions are dense, so nobody has to count all events; those of a type are counted in its index.
     SELECT greatest((SELECT coalesce(max(position), 0) FROM events) - s.position, 0) AS count,
            (SELECT occurred_at FROM events WHERE position = s.position + 1) AS since
@@ -149,7 +165,8 @@ func (s *Subscriptions) list(ctx context.Context, name *string) ([]Subscription,
 			var behind float64
 			var seen, since, retry, disabled *time.Time
 			err := rows.Scan(&one.Name, &one.Types, &one.Position, &one.Lag, &behind, &one.Owner, &seen, &one.Live, &one.Epoch, &one.MovedAt,
-				&one.Attempts, &since, &retry, &one.Error, &one.Paused, &disabled, &one.DisabledFor)
+				&one.Attempts, &since, &retry, &one.Error, &one.Paused, &disabled, &one.DisabledFor,
+				(*string)(&one.FailingAt.Stream), &one.FailingAt.Position, &one.FailingAt.Type)
 			if err != nil {
 				return err
 			}
@@ -194,6 +211,25 @@ func (s *Subscriptions) list(ctx context.Context, name *string) ([]Subscription,
 		return nil, ReadError("read the subscriptions", err)
 	}
 	return all, nil
+}
+
+// ErrNoReplay says that there is no replay of that id: its group was removed, or never had one.
+var ErrNoReplay = errors.New("there is no such replay, or no longer: its group was removed")
+
+// Replay returns how far a replay is, or [ErrNoReplay], or [ErrUnreadable].
+func (s *Subscriptions) Replay(ctx context.Context, id uuid.UUID) (Replay, error) {
+	r := Replay{ID: id}
+	var ended *time.Time
+	err := s.pool.QueryRow(ctx, `SELECT types, after, through, position, requested_at, requested_by, ended_at, error FROM replays WHERE id = $1`,
+		[16]byte(id)).Scan(&r.Types, &r.After, &r.Through, &r.Position, &r.RequestedAt, &r.RequestedBy, &ended, &r.Error)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Replay{}, ErrNoReplay
+	case err != nil:
+		return Replay{}, ReadError("read how far a replay is", err)
+	}
+	r.RequestedAt, r.EndedAt = r.RequestedAt.UTC(), timeOrZero(ended)
+	return r, nil
 }
 
 func timeOrZero(t *time.Time) time.Time {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -18,6 +19,7 @@ func main() {
 		canAsk:      isTerminal(os.Stdin) && isTerminal(os.Stderr),
 		canAnimate:  isTerminal(os.Stderr) && os.Getenv("TERM") != "dumb",
 		interactive: isTerminal(os.Stdout),
+		now:         time.Now,
 	}
 	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
 		p.columns = width

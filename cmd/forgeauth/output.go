@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -40,6 +42,37 @@ func (p *program) printTable(header []string, rows [][]string) {
 	for line := range strings.Lines(t.Render() + "\n") {
 		p.printf("%s\n", strings.TrimRight(line, " \n"))
 	}
+}
+
+// fitted returns the rows with the cells of some columns shortened, the widest first, so that the table is no wider than the
+// terminal. 0 is no terminal: whatever reads the table then wants all of it.
+func fitted(header []string, rows [][]string, columns int, shorten ...int) [][]string {
+	const gap, least = 2, 8
+	widths := make([]int, len(header))
+	total := gap * (len(header) - 1)
+	for i, name := range header {
+		widths[i] = utf8.RuneCountInString(name)
+		for _, cells := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cells[i]))
+		}
+		total += widths[i]
+	}
+	for columns > 0 && total > columns {
+		widest := slices.MaxFunc(shorten, func(a, b int) int { return widths[a] - widths[b] })
+		if widths[widest] <= least {
+			break
+		}
+		widths[widest]--
+		total--
+	}
+	for _, cells := range rows {
+		for _, i := range shorten {
+			if text := []rune(cells[i]); len(text) > widths[i] {
+				cells[i] = string(text[:widths[i]-1]) + "…"
+			}
+		}
+	}
+	return rows
 }
 
 func row(cells []string) table.Row {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,8 @@ type program struct {
 	canAnimate  bool // standard error is a terminal that can: a progress bar is seen
 	interactive bool // standard output is a terminal
 	columns     int  // of that terminal, 0 where it is none
+
+	now func() time.Time
 
 	// started says that a command was found and its flags and arguments were good: errors are failures from then on, and
 	// wrong usage before.
@@ -65,6 +68,7 @@ func (p *program) root() *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupDatabase, Title: "Database:"},
 		&cobra.Group{ID: groupCustody, Title: "Who may sign in:"},
+		&cobra.Group{ID: groupFeed, Title: "Who is given the log:"},
 	)
 	for _, add := range []struct {
 		group    string
@@ -75,6 +79,7 @@ func (p *program) root() *cobra.Command {
 		{groupCustody, []*cobra.Command{
 			p.loginCommand(), p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand(),
 		}},
+		{groupFeed, []*cobra.Command{p.subscriptionsCommand(), p.replayToCommand()}},
 		{"", helpTopics()},
 	} {
 		for _, command := range add.commands {
@@ -89,6 +94,7 @@ const (
 	groupRun      = "run"
 	groupDatabase = "database"
 	groupCustody  = "custody"
+	groupFeed     = "feed"
 )
 
 // action makes a command's RunE of a function that needs no more than a context and arguments.
