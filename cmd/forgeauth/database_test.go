@@ -86,6 +86,14 @@ func TestServeRunsAsTheRuntimeRole(t *testing.T) {
 	run(t, environ, "accounts", "remove", "gitea:7", "--yes").expect(t, exitOK, "gitea:7 may no longer sign in, and its sessions have ended (event 2)", "")
 	run(t, environ, "recover").expect(t, exitOK, "Recovery code: ", "")
 	run(t, environ, "verify").expect(t, exitOK, "1 row equals the fold of the log up to position 3", "")
+
+	if _, err := db.Conn(t).Exec(t.Context(), `INSERT INTO subscriptions (name, position) VALUES ('chat', 3)`); err != nil {
+		t.Fatal(err)
+	}
+	run(t, environ, "subscriptions", "disable", "chat").expect(t, exitOK, "(event 4)", "")
+	run(t, environ, "subscriptions", "enable", "chat").expect(t, exitOK, "(event 5)", "")
+	run(t, environ, "replay-to", "chat", "--from", "1").expect(t, exitOK, "(event 6)", "")
+	run(t, environ, "subscriptions", "remove", "chat", "-y").expect(t, exitOK, "(event 7)", "")
 }
 
 // claim writes that accounts of gitea own the deployment.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,7 @@ const (
 // a bar, count positions of the log.
 func (p *program) awaitReplay(ctx context.Context, subscriptions *events.Subscriptions, id uuid.UUID) (*time.Time, error) {
 	report, finish := p.progress("replaying")
+	finish = sync.OnceFunc(finish)
 	defer finish()
 	if report == nil {
 		report = p.progressLines()
@@ -42,6 +44,7 @@ func (p *program) awaitReplay(ctx context.Context, subscriptions *events.Subscri
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			finish()
 			p.note("the replay goes on: `forgeauth subscriptions` shows how far it is")
 			return nil, fmt.Errorf("wait for the replay: %w", ctx.Err())
 		}
