@@ -63,6 +63,9 @@ func (r *run) deliver(ctx context.Context, d Delivery, mark func(context.Context
 	}
 	defer conn.Release()
 	defer func() { _ = tx.Rollback(within) }()
+	if outcome == failed && tx.Conn().IsClosed() {
+		return stopped, fmt.Errorf("the handler lost its connection: %w", err) // no fault of the event
+	}
 	if outcome != handled {
 		return outcome, err
 	}

@@ -19,12 +19,18 @@ import (
 	"github.com/forgeauth/forgeauth/relay"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(consumerVariable) != "" {
+		os.Exit(consume())
+	}
+	os.Exit(pgtest.Main(m))
+}
 
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // line is a log with a feed and a relay over it, as a process has them.
 type line struct {
+	db       *pgtest.DB
 	pool     *pgxpool.Pool
 	writer   *events.Writer[*projections.State]
 	feed     *events.Feed
@@ -40,7 +46,7 @@ func newLine(t *testing.T) *line {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	l := &line{pool: db.Pool(t), registry: prometheus.NewRegistry()}
+	l := &line{db: db, pool: db.Pool(t), registry: prometheus.NewRegistry()}
 	l.writer = events.NewWriter(events.WriterConfig{Conn: conn, Logger: logger}, projections.NewState())
 	l.feed = events.NewFeed(events.FeedConfig{Pool: l.pool, Conn: conn, Poll: 200 * time.Millisecond, Logger: logger})
 	l.relay = relay.New(relay.Config{Feed: l.feed, Registry: l.registry, Logger: logger})
