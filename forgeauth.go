@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -107,6 +108,8 @@ type Service struct {
 	relay    *relay.Relay
 	metrics  *prometheus.Registry
 	handler  http.Handler
+	draining chan struct{} // closed by Drain
+	drain    func()
 }
 
 // Open connects to the database and checks that it can be worked with: its schema, that the key opens what is stored, the
@@ -115,7 +118,8 @@ type Service struct {
 // *[commands.ReboundError], *[commands.KindError] or [events.ErrPooler], each of which says what to do.
 func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	config.setDefaults()
-	s := &Service{config: config}
+	s := &Service{config: config, draining: make(chan struct{})}
+	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -161,7 +165,7 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 		return nil, err
 	}
 	s.handler = forgehttp.New(forgehttp.Config{
-		Commands: s.commands, Log: s.log, Connections: config.Connections,
+		Commands: s.commands, Log: s.log, Feed: s.feed, Draining: s.draining, Connections: config.Connections,
 		PublicURL: public, Listen: config.Listen, TrustedProxies: config.TrustedProxies,
 		Ready: s.ready, Version: Version(), Logger: config.Logger, Now: config.Now, NewID: config.NewID,
 	})
@@ -320,6 +324,7 @@ func (s *Service) warnOfOwner(ctx context.Context) error {
 // allows: give it more than Config.ForgeTimeout, since a refresh whose answer is not stored costs a sign-in. The handler must not
 // be in use any more. Who still reads the log keeps its connection until that is over, and then it is closed too.
 func (s *Service) Close(ctx context.Context) error {
+	s.Drain()
 	err := s.closeFeed()
 	if s.commands != nil {
 		s.commands.Close(ctx)

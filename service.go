@@ -19,6 +19,10 @@ import (
 // root.
 func (s *Service) Handler() http.Handler { return s.handler }
 
+// Drain ends the streams of events that the handler serves, and those that begin later. [http.Server.Shutdown] waits for requests, and
+// these do not end by themselves: register this with [http.Server.RegisterOnShutdown].
+func (s *Service) Drain() { s.drain() }
+
 // Run does the background work (tokens that are about to expire, sessions that end, revocations that forges have yet to hear of),
 // and publishes events to the configured relays, until ctx ends. A deployment needs it running in one process at least; more do
 // no harm.

@@ -51,6 +51,8 @@ type deployment struct {
 	logs     *safeBuffer
 	clock    *clock
 	pool     *pgxpool.Pool
+	direct   *pgx.ConnConfig // of the feed
+	draining chan struct{}
 	// reads and writes stand between the pool and the database, and between the writer and the database, if proxied.
 	reads, writes *pgtest.Proxy
 }
@@ -62,6 +64,8 @@ type settings struct {
 	proxies   []netip.Prefix
 	limits    forgehttp.Limits
 	ready     func(context.Context) forgehttp.Readiness
+	streams   forgehttp.Streams
+	narrow    bool   // connections of the server hold little of what is written
 	noLogin   string // a connection that is no way in
 	fixedTime bool   // a clock that stands still, for golden files
 	proxied   bool   // the database is reached through proxies, which lose it
@@ -89,6 +93,9 @@ func deploy(t *testing.T, change ...func(*settings)) *deployment {
 	d.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.handler.ServeHTTP(w, r)
 	}))
+	if s.narrow {
+		d.server.Listener = narrow{d.server.Listener}
+	}
 	d.server.Config.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
 	if s.https {
 		d.server.StartTLS()
@@ -112,17 +119,27 @@ func deploy(t *testing.T, change ...func(*settings)) *deployment {
 	}
 	d.config = forgehttp.Config{
 		Log: d.log, Connections: connections, PublicURL: public, TrustedProxies: s.proxies,
-		Ready: s.ready, Limits: s.limits, Version: "test", Logger: logger, Now: d.clock.Now,
+		Ready: s.ready, Limits: s.limits, Streams: s.streams, Version: "test", Logger: logger, Now: d.clock.Now,
 	}
-	d.restart()
+	d.restart(t)
 	return d
 }
 
 // restart makes the process forget whatever it knows but its configuration.
-func (d *deployment) restart() {
+func (d *deployment) restart(t *testing.T) {
+	t.Helper()
+	d.handler = d.process(t)
+}
+
+// process is another process of the same configuration; what d has to call is then that one's.
+func (d *deployment) process(t *testing.T) http.Handler {
+	t.Helper()
+	feed := events.NewFeed(events.FeedConfig{Pool: d.pool, Conn: d.direct, Logger: d.config.Logger})
+	t.Cleanup(func() { check(t, feed.Close()) })
+	d.draining = make(chan struct{})
 	d.commands = commands.New(d.decides)
-	d.config.Commands = d.commands
-	d.handler = forgehttp.New(d.config)
+	d.config.Commands, d.config.Feed, d.config.Draining = d.commands, feed, d.draining
+	return forgehttp.New(d.config)
 }
 
 // connect starts the forges "gitea" and "github" and registers the deployment there.
@@ -172,6 +189,8 @@ func (d *deployment) connectDatabase(t *testing.T, s settings, logger *slog.Logg
 	check(t, err)
 	t.Cleanup(d.pool.Close)
 	conn, err := pgx.ParseConfig(writes)
+	check(t, err)
+	d.direct, err = pgx.ParseConfig(reads)
 	check(t, err)
 	writer := events.NewWriter(events.WriterConfig{Conn: conn, Now: d.clock.Now, Logger: logger, Patience: patience}, projections.NewState())
 	t.Cleanup(func() { _ = writer.Close(context.WithoutCancel(t.Context())) })

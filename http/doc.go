@@ -12,6 +12,9 @@
 //	accept    JSON unless a browser asks for HTML
 //	errors    one table from the errors of the packages below to codes, statuses and sentences
 //	problem   RFC 9457 documents, or the same as a page
+//	events    GET /events: what a client wants to hear, and whether it may
+//	stream    one such stream, until its client goes, its session ends or the process does
+//	streams   how many there may be
 //	pages     html/template and one style sheet, no JavaScript
 //
 // # Routes
@@ -34,6 +37,9 @@
 //	                                     confirmed, unsupported, given_up or pending
 //	                                     as a form: POST /forges/{forge}/disconnect
 //	GET    /forge/repositories           {forge_type, account_login, repositories, next}; ?limit=1…1000&cursor=
+//	GET    /events                       the log as Server-Sent Events: id is the position, event the type, data the CloudEvent;
+//	                                     header Last-Event-ID, ?from=now|beginning|position|time&type=…; 409 for a position
+//	                                     that the log has not reached
 //	GET    /healthz                      the process answers
 //	GET    /readyz                       database, schema, key, log; 503 when not ready
 //	GET    /assets/…                     the style sheet and the icon, under names that hold their hash
@@ -48,6 +54,15 @@
 // lock the operator out. All other cookies are guesses and count before the query, so the flood is not one of queries.
 // A session that the process has not seen yet, as after a restart, looks like one of those. So when a client that has spent
 // its limit sends a cookie, all live sessions are read, at most once a second, and its is known if it is among them.
+//
+// # Streams
+//
+// GET /events has no end, so none of the limits of time is for it. It begins with what is appended from now on, unless the client says
+// otherwise, and first of all names the position it begins after: whatever cuts it off, the client knows where to go on, and so loses
+// nothing and hears nothing twice. A heartbeat is a block with an id and no data, which moves the client's position past what it did
+// not ask for and gives it no event. All streams of a process read from its one [events.Feed]. Each ends with its session, by
+// SessionEnded on the log or by time; and, after which the client connects again, when the client does not take what is written to it
+// and when the process drains. An open stream keeps its session in use.
 //
 // # Failure
 //

@@ -36,6 +36,7 @@ var everyRoute = [][2]string{
 	{"DELETE", "/forges/gitea"},
 	{"POST", "/forges/gitea/disconnect"},
 	{"GET", "/forge/repositories"},
+	{"GET", "/events"},
 	{"GET", "/healthz"},
 	{"GET", "/readyz"},
 	{"GET", "/nowhere"},

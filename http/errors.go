@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/forgeauth/forgeauth/commands"
@@ -32,6 +33,11 @@ const (
 	codeBadQuery              code = "bad_query"
 	codeBadReturn             code = "bad_return"
 	codeBadCursor             code = "bad_cursor"
+	codeBadPosition           code = "bad_position"
+	codePositionAhead         code = "position_ahead"
+	codeUnknownType           code = "unknown_type"
+	codeNotAcceptable         code = "not_acceptable"
+	codeTooManyStreams        code = "too_many_streams"
 	codeBadCallback           code = "bad_callback"
 	codeUnknownForge          code = "unknown_forge"
 	codeSetupCodeRequired     code = "setup_code_required"
@@ -96,6 +102,22 @@ var catalogue = map[code]entry{
 	codeBadQuery:  {400, "The query of this address is malformed", "Send each parameter once, percent-encoded, with a value in its range."},
 	codeBadReturn: {400, "The return path leads nowhere", "return is the path of a page here, such as /."},
 	codeBadCursor: {400, "The cursor does not fit", "The active forge has changed since, or the cursor was altered. Start again without a cursor."},
+
+	codeBadPosition: {
+		400, "That is no position of the log",
+		"Last-Event-ID is the id of the last event that was received. Without it, from is now, beginning, a position or a time such as 2026-01-31T00:00:00Z.",
+	},
+	codePositionAhead: {
+		409, "The log ends before that position",
+		"It may have been restored from a backup, in which case what followed may differ from what was received. Look at the state anew, then start with from=now.",
+	},
+	codeUnknownType: {400, "There is no such type of event", "Known are " + strings.Join(events.Types(), ", ") + "."},
+	codeNotAcceptable: {
+		406, "This address has a stream of events only", "Send Accept: text/event-stream.",
+	},
+	codeTooManyStreams: {
+		429, "Too many streams of events are open", "This session, or this process, has as many as it may. Close one, or wait for one to end.",
+	},
 
 	codeUnknownForge:      {404, "No such forge", "No connection of that name is configured. GET /forges lists them."},
 	codeSetupCodeRequired: {403, "The setup code is needed", "Nobody owns this deployment yet. Enter the setup code that it printed at boot; forgeauth setup-code prints another."},

@@ -107,7 +107,7 @@ func TestGuessedSessionsCostNoMoreQueriesThanTheLimitsAllow(t *testing.T) {
 	d, b := claimed(t, func(s *settings) {
 		s.fixedTime, s.limits = true, forgehttp.Limits{Burst: 40, PerSecond: 0.001, FailureCost: 4}
 	})
-	d.restart() // and no session is known
+	d.restart(t) // and no session is known
 	bare := d.browser(t).json()
 	try := func(value string, times, status int) (queries int64) {
 		before := d.queries.n.Load()
@@ -129,7 +129,7 @@ func TestGuessedSessionsCostNoMoreQueriesThanTheLimitsAllow(t *testing.T) {
 	// One that begins elsewhere, as in another process, is heard of a second later.
 	elsewhere := d.browser(t)
 	at := d.handler
-	d.restart()
+	d.restart(t)
 	elsewhere.signIn(t, "gitea", "ada", nil)
 	d.handler = at
 	d.clock.stand(d.clock.Now().Add(time.Second))

@@ -305,7 +305,7 @@ func TestAnAccountThatIsNoLongerOnTheListIsSignedOut(t *testing.T) {
 	bobs.isRefused(t, bobs.consent(t, "gitea", bobs.start(t, "/oauth/gitea/init", nil), "bob"))
 
 	d.decides.Operators = list("8")
-	d.restart()
+	d.restart(t)
 	wantProblem(t, b.json().get(t, "/me"), http.StatusUnauthorized, "unauthenticated")
 	wantStatus(t, b.json().do(t, http.MethodDelete, "/forges/active", nil), http.StatusUnauthorized)
 	bobs.signIn(t, "gitea", "bob", nil)

@@ -22,6 +22,11 @@ type Config struct {
 	Commands *commands.Commands
 	// Log is read for the last events on the operator's page.
 	Log *events.Log
+	// Feed is followed by GET /events.
+	Feed *events.Feed
+	// Draining is closed when the process is about to end: streams, which have no end of their own, end then.
+	Draining <-chan struct{}
+	Streams  Streams
 	// Connections are the configured forges in the order of their buttons.
 	Connections []forge.Connection
 	// PublicURL is the one origin the deployment is reached under; nil means http:// and Listen.
@@ -46,6 +51,7 @@ type server struct {
 	limits  *limiter
 	known   *known
 	roll    *roll
+	streams *streams
 	pages   pages
 	ready   *readiness
 	routes  chi.Router
@@ -77,6 +83,7 @@ func New(config Config) http.Handler {
 		cookies: cookiesOf(config.PublicURL),
 		limits:  newLimiter(config.Limits, config.Now),
 		known:   newKnown(),
+		streams: newStreams(config.Streams),
 		pages:   parsePages(),
 		ready:   &readiness{ask: config.Ready, now: config.Now},
 		routes:  chi.NewRouter(),
@@ -95,6 +102,7 @@ func (s *server) route(r chi.Router) {
 	r.Get("/readyz", s.endpoint(s.readyz))
 	r.Get(stylePath, s.asset(styleSheet, "text/css; charset=utf-8"))
 	r.Get(iconPath, s.asset(icon, "image/svg+xml"))
+	r.Get("/events", s.follow) // limits its own time
 
 	r.Group(func(r chi.Router) {
 		r.Use(timeLimit(quickTime))

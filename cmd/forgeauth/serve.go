@@ -165,6 +165,7 @@ func (d *deployment) run(ctx context.Context, listener, metrics net.Listener, lo
 		return server
 	}
 	server := serve(listener, d.service.Handler())
+	server.RegisterOnShutdown(d.service.Drain)
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", d.service.Metrics())
