@@ -223,6 +223,7 @@ func TestCommandsAboutGroupsChangeThemInOneTransaction(t *testing.T) {
 	want("asked to skip", `SELECT count(*) FROM parked WHERE stream = 'active-forge' AND request = 'skip'`)
 	one(d.SkipDelivery(ctx, SkipDelivery{Caller: caller, Group: "chat", Stream: events.Stream(session), Position: sessions}))
 	want("parked to be skipped", `SELECT count(*) FROM parked WHERE stream = $1 AND position = $2 AND request = 'skip'`, session, sessions)
+	want("failing no more", `SELECT count(*) FROM subscriptions WHERE attempts = 0 AND failing_since IS NULL AND retry_at IS NULL AND error = ''`)
 	if written, err := d.SkipDelivery(ctx, SkipDelivery{Group: "chat", Stream: events.Stream(session), Position: sessions}); err != nil || len(written) != 0 {
 		t.Errorf("skipping twice wrote %v, %v", written, err)
 	}

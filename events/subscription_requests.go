@@ -15,6 +15,9 @@ import (
 
 const announceSQL = `SELECT pg_notify(` + channel + `, '` + controlNotice + `')`
 
+const notFailingSQL = `
+UPDATE subscriptions SET attempts = 0, strikes = 0, failing_since = NULL, retry_at = NULL, error = '' WHERE name = $1`
+
 const retrySQL = `
 WITH asked AS (
     UPDATE parked SET request = 'retry' WHERE subscription = $1 AND ($2 = '' OR stream = $2) RETURNING 1
@@ -92,7 +95,8 @@ func (e ParkAndSkip) Queue(batch *pgx.Batch) {
 INSERT INTO parked (subscription, stream, position, attempts, error, unknown, request)
 SELECT name, $2, $3, attempts, error, false, 'skip' FROM subscriptions WHERE name = $1
 ON CONFLICT (subscription, stream) DO NOTHING`, e.Group, string(e.Stream), e.Position)
-	batch.Queue(`UPDATE subscriptions SET retry_at = clock_timestamp() WHERE name = $1`, e.Group)
+	// Nothing is known to fail any more: what comes next is another event.
+	batch.Queue(notFailingSQL, e.Group)
 	batch.Queue(announceSQL)
 }
 
@@ -104,9 +108,8 @@ func (e DisableGroup) Queue(batch *pgx.Batch) {
 
 // Queue implements [Effect].
 func (e EnableGroup) Queue(batch *pgx.Batch) {
-	batch.Queue(`
-UPDATE subscriptions SET disabled_at = NULL, disabled_for = '', attempts = 0, strikes = 0, failing_since = NULL, retry_at = NULL, error = ''
-WHERE name = $1`, e.Group)
+	batch.Queue(`UPDATE subscriptions SET disabled_at = NULL, disabled_for = '' WHERE name = $1`, e.Group)
+	batch.Queue(notFailingSQL, e.Group)
 	batch.Queue(announceSQL)
 }
 
