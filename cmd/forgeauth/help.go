@@ -25,7 +25,8 @@ key:
 const rootExamples = `  forgeauth serve                      run the service
   forgeauth help environment           every setting
   forgeauth help exit-codes            what scripts can rely on
-  forgeauth verify --json              check the tables against the log`
+  forgeauth verify --json              check the tables against the log
+  forgeauth subscriptions              who is given the log, and how far`
 
 const exitCodesHelp = `  0    What was asked for has been done.
   1    It could not be done. Standard error says why, and what to do next.
