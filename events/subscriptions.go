@@ -105,7 +105,7 @@ const (
 
 	listSQL = `
 SELECT s.name, s.types, s.position, lag.count, coalesce(greatest(extract(epoch FROM now() - lag.since), 0), 0)::float8,
-       s.owner, s.seen_at, coalesce(s.owner <> '' AND s.seen_at > clock_timestamp() - $2::interval, false), s.epoch, s.moved_at,
+       s.owner, s.seen_at, coalesce(s.owner <> '' AND greatest(s.seen_at, s.moved_at) > clock_timestamp() - $2::interval, false), s.epoch, s.moved_at,
        s.attempts, s.failing_since, CASE WHEN isfinite(s.retry_at) THEN s.retry_at END, s.error,
        coalesce(NOT isfinite(s.retry_at), false), s.disabled_at, s.disabled_for,
        coalesce(next.stream, ''), coalesce(next.position, 0), coalesce(next.type, '')
