@@ -53,6 +53,9 @@ var houseRules = map[string][]string{
 	"relay/nats":    {"events", "relay", "secret"},
 	"relay/webhook": {"events", "relay", "secret"},
 
+	// For the programs on the other side.
+	"consumer": {"events", "secret"},
+
 	// The facade wires everything, once.
 	".": {
 		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "internal/spelling",
@@ -84,7 +87,7 @@ var demoOnly = map[string][]string{
 var thirdParties = map[string][]string{
 	// SQL is written where a table is owned: the log and its tables, data keys, the setup code.
 	"github.com/jackc/pgx": {
-		".", "cmd/forgeauth", "commands", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "relay",
+		".", "cmd/forgeauth", "commands", "consumer", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "relay",
 		"relay/relaytest", "vault",
 	},
 	// OAuth is spoken by forge alone.
@@ -101,13 +104,13 @@ var thirdParties = map[string][]string{
 	"github.com/go-chi":           {"http"},
 	// The feed speaks Watermill, and who is on its other side.
 	"github.com/ThreeDotsLabs/watermill": {
-		"events", "relay", "relay/kafka", "relay/nats", "relay/relaytest", "relay/webhook",
+		"consumer", "events", "relay", "relay/kafka", "relay/nats", "relay/relaytest", "relay/webhook",
 	},
 	"github.com/ThreeDotsLabs/watermill-kafka":   {"relay/kafka"},
 	"github.com/ThreeDotsLabs/watermill-nats":    {"relay/nats"},
 	"github.com/IBM/sarama":                      {"relay/kafka"},
 	"github.com/nats-io/nats.go":                 {"relay/nats"},
-	"github.com/standard-webhooks":               {"relay/webhook"},
+	"github.com/standard-webhooks":               {"consumer", "relay/webhook"},
 	"github.com/prometheus/client_golang":        {".", "relay"},
 	"github.com/pressly/goose":                   {"migrations"},
 	"github.com/fergusstrange/embedded-postgres": {"internal/localpg"},
