@@ -33,7 +33,7 @@ func TestAStreamTellsWhereItIsAndThenWhatHappens(t *testing.T) {
 	if first.Data != "" || s.retry == "" || positionOf(t, s.lastID) != head {
 		t.Errorf("it begins with %+v, last event ID %s and retry %q; want no event, %d and a time", first, s.lastID, s.retry, head)
 	}
-	b.signIn(t, "github", "ada", nil)
+	d.browser(t).signIn(t, "gitea", "ada", nil)
 	got := s.collect(t, nil, d.head(t))
 	if diff := cmp.Diff(d.expected(t, head), got); diff != "" {
 		t.Errorf("not what is in the log (-want +got):\n%s", diff)
@@ -149,12 +149,23 @@ func TestAStreamThatCannotBeIsRefused(t *testing.T) {
 	wantProblem(t, stranger.get(t, "/events"), http.StatusUnauthorized, "unauthenticated")
 }
 
+func TestATypeThatIsAskedForTwiceComesOnce(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t)
+	last := d.deny(t, 3, 1)
+	got := b.events(t, "/events?from=beginning&type=LoginDenied,LoginDenied&type=LoginDenied").collect(t, nil, last)
+	if diff := cmp.Diff(d.expected(t, 0, "LoginDenied"), got); diff != "" {
+		t.Errorf("not what is in the log (-want +got):\n%s", diff)
+	}
+}
+
 func TestHeadOfAStreamEnds(t *testing.T) {
 	t.Parallel()
-	_, b := claimed(t)
+	d, b := claimed(t)
 	a := b.do(t, http.MethodHead, "/events?from=beginning", nil)
 	wantStatus(t, a, http.StatusOK)
 	wantHeader(t, a, "Content-Type", "text/event-stream")
+	d.waitForLog(t, `"method":"HEAD","route":"/events"`)
 }
 
 // What clients receive who lose their connection again and again, of a process that restarts again and again, is the log: nothing is
