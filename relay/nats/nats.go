@@ -193,6 +193,9 @@ func New(config Config) (*Publisher, error) {
 // Publish publishes messages, CloudEvents in structured mode, to a subject. It returns when JetStream has stored them, or an error
 // that wraps [events.ErrDestinationDown], or [events.ErrPoison] for a message that is too large.
 func (p *Publisher) Publish(subject string, messages ...*message.Message) error {
+	if !p.conn.IsConnected() {
+		return classify(errors.Join(errNotConnected, p.conn.LastError()))
+	}
 	for _, msg := range messages {
 		err := p.publisher.Publish(subject, msg)
 		if errors.Is(err, nats.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
@@ -207,6 +210,8 @@ func (p *Publisher) Publish(subject string, messages ...*message.Message) error 
 	}
 	return nil
 }
+
+var errNotConnected = errors.New("not connected to NATS")
 
 // ErrNoStream says that JetStream has no stream for the subjects, and that this program is not to make one.
 var ErrNoStream = errors.New("no JetStream stream takes the subject: make one, or allow forgeauth to")
