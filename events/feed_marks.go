@@ -29,13 +29,14 @@ type marks struct {
 	mu      sync.Mutex
 	pending map[*lease]int64
 	kicks   chan struct{}
+	hurries chan struct{} // has a token when somebody would have to wait
 	written chan struct{} // closed at each write
 }
 
 func newMarks(pool *pgxpool.Pool, logger *slog.Logger) *marks {
 	return &marks{
 		pool: pool, logger: logger,
-		pending: map[*lease]int64{}, kicks: make(chan struct{}, 1), written: make(chan struct{}),
+		pending: map[*lease]int64{}, kicks: make(chan struct{}, 1), hurries: make(chan struct{}, 1), written: make(chan struct{}),
 	}
 }
 
@@ -46,6 +47,14 @@ func (k *marks) move(l *lease, position int64) {
 	k.mu.Unlock()
 	select {
 	case k.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// hurry has the cursors written at once: much has been handled since they were.
+func (k *marks) hurry() {
+	select {
+	case k.hurries <- struct{}{}:
 	default:
 	}
 }
@@ -84,8 +93,14 @@ func (k *marks) run(ctx context.Context) {
 			k.logger.WarnContext(ctx, "could not save the cursors of the feed; trying again", "error", err)
 			doubt(k.pool, err)
 			k.putBack(pending)
+			if !pause(ctx, markEvery) {
+				return
+			}
 		}
-		if !pause(ctx, markEvery) {
+		select {
+		case <-time.After(markEvery):
+		case <-k.hurries:
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,9 +92,7 @@ func (g *groups) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 				panic(err)
 			}
 			msg.UUID, msg.Payload = e.UUID, e.Payload
-			for name, value := range e.Metadata {
-				msg.Metadata[name] = value
-			}
+			maps.Copy(msg.Metadata, e.Metadata)
 			to <- msg
 		}
 	}()
@@ -110,9 +109,7 @@ func (g *groups) Close() error { return g.feed.Close() }
 //   - TestNewSubscriberReceivesOldMessages wants each new subscriber to get everything, where others of the suite want it to go on
 //     where the one before it was. Here that is the group's to say: TestAGroupStartsWhereItIsTold.
 func TestWatermillsPubSubSuite(t *testing.T) {
-	if testing.Short() {
-		t.Skip("thousands of messages")
-	}
+	t.Parallel()
 	b := newBench(t)
 	open := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		t.Helper()

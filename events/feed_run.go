@@ -170,8 +170,12 @@ func (r *run) next(ctx context.Context, record Record) (done bool, err error) {
 		r.attempts, r.strikes, r.since, r.retryAt = 0, 0, time.Time{}, time.Time{}
 		return true, nil
 	}
-	if r.cursor-r.lease.saved.Load() > maxUnsaved {
-		r.feed.marks.wait(ctx, r.lease, r.cursor)
+	switch unsaved := r.cursor - r.lease.saved.Load(); {
+	case unsaved > maxUnsaved:
+		r.feed.marks.hurry()
+		r.feed.marks.wait(ctx, r.lease, r.cursor-maxUnsaved)
+	case unsaved > maxUnsaved/2:
+		r.feed.marks.hurry() // so that it need not come to that
 	}
 	d := Delivery{Group: r.lease.name, Record: record, Attempt: r.attempts + 1, FailingSince: r.since}
 	outcome, failure := r.deliver(ctx, d, func(ctx context.Context, tx execer) error {
