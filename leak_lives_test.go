@@ -1,8 +1,12 @@
 package forgeauth_test
 
 import (
+	"bufio"
+	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,4 +111,39 @@ func (l *leakHunt) driveHooks(t *testing.T, name string, port forge.Port) {
 		return
 	}
 	t.Errorf("%s: no repository", name)
+}
+
+// follow keeps the whole log as GET /events gives it to the operator.
+func (l *leakHunt) follow(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	mustSignIn(t, l.operator, "gitea", "ada", nil)
+	head, err := l.services[0].Log().Head(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.server.URL+"/events?from=beginning", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = l.operator.header.Clone()
+	response, err := l.operator.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var body strings.Builder
+	lines := bufio.NewReader(response.Body)
+	for last := fmt.Sprintf("\nid: %d\n", head.Position); !strings.Contains(body.String(), last) || !strings.HasSuffix(body.String(), "\n\n"); {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.WriteString(line)
+	}
+	l.keep(answer{response, body.String()})
+	if n := strings.Count(body.String(), "\ndata: {"); int64(n) != head.Position {
+		t.Errorf("%d events came, want %d", n, head.Position)
+	}
 }

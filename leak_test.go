@@ -387,6 +387,7 @@ func (l *leakHunt) driveEnds(t *testing.T) {
 		a, err = l.operator.do(ctx, http.MethodDelete, "/forges/"+name, nil, nil)
 		l.wants(t, a, err, http.StatusConflict, "")
 	}
+	l.follow(t)
 	idle := l.browser()
 	mustSignIn(t, idle, "gitea", "ada", nil)
 	a, err = l.operator.do(ctx, http.MethodPost, "/logout", url.Values{}, nil)

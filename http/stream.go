@@ -27,7 +27,6 @@ var (
 // has last seen is where it goes on.
 func (s *server) stream(w http.ResponseWriter, r *http.Request, begin start, session projections.Session) {
 	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Time{}) // that of the request, which has been read
 	ctx, end := context.WithCancelCause(r.Context())
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watchSession(ctx, end, session, begin.head) })
@@ -43,7 +42,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, begin start, ses
 	end(err)
 	watching.Wait()
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) //nolint:forbidigo // of the socket: for the end of the answer
-	s.config.Logger.DebugContext(ctx, "a stream of events has ended", "request_id", scopeOf(ctx).id, "cause", context.Cause(ctx))
+	s.config.Logger.DebugContext(ctx, "a stream of events has ended", "request_id", scopeOf(ctx).id, "cause", err)
 }
 
 // watchSession ends the stream when its session ends: by a fact on the log, whichever process wrote it, by its time, or because the

@@ -180,7 +180,7 @@ func TestASlowClientIsDroppedAndDelaysNobody(t *testing.T) {
 		last = d.deny(t, 100, 500)
 	}
 	got := quick.collect(t, nil, last)
-	d.waitForLog(t, `"route":"/events"`)
+	d.waitForLog(t, `i/o timeout"}`)
 	var late []received
 	for {
 		event, err := slow.next()

@@ -5,14 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/internal/pgtest"
 	"github.com/forgeauth/forgeauth/migrations"
 )
@@ -219,4 +223,52 @@ func TestServeToldToEndWhileStartingLeavesNothingRunning(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, p.output())
 	}
 	serve(t, embedded(dir)).get(t, "/readyz")
+}
+
+func TestServeEndsAlthoughItsEventsAreFollowed(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	connection := forge.Connection{Name: "gitea", Kind: forge.Gitea}
+	at := standIn{connection: connection, Forge: forgetest.Start(t, forgetest.Config{
+		Dialect: forgetest.Gitea, RequirePKCE: true, Users: []forgetest.User{{ID: 7, Login: demoOperator}},
+		Clients: []forgetest.Client{{
+			ID: "client", Secret: testClientSecret, RedirectURIs: []string{"http://" + address + "/oauth/gitea/callback"},
+		}},
+	})}
+	at.connection.BaseURL = at.URL()
+	p := serve(t, []string{
+		"OAUTH_ENCRYPTION_KEY=" + testKey, "DATABASE_URL=" + pgtest.Migrated(t, migrations.Up).URL,
+		"FORGEAUTH_LISTEN=" + address, "FORGEAUTH_PUBLIC_URL=http://" + address, "FORGEAUTH_FORGE_GITEA_BASE_URL=" + at.URL(),
+		"FORGEAUTH_FORGE_GITEA_CLIENT_ID=client", "FORGEAUTH_FORGE_GITEA_CLIENT_SECRET=" + testClientSecret,
+	})
+	o, err := newOperator("http://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := setupCode.FindStringSubmatch(p.banner())
+	if code == nil {
+		t.Fatalf("no setup code was printed: %s", p.output())
+	}
+	if err := o.signIn(t.Context(), at, code[1]); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := o.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Body.Close() }()
+	if stream.StatusCode != http.StatusOK {
+		t.Fatalf("GET /events: %s", stream.Status)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+		t.Errorf("the stream was cut off: %v", err)
+	}
+	if code := p.end(t); code != exitOK || strings.Contains(p.output(), "cut short") {
+		t.Errorf("SIGTERM: exit code %d\n%s", code, p.output())
+	}
 }
