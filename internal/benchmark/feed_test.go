@@ -132,7 +132,8 @@ func BenchmarkFeedLatency(b *testing.B) {
 	ours := func() []float64 {
 		handled := make(chan time.Time, 1)
 		f := feedOf(b, url, nil)
-		defer group(b, f, fmt.Sprint("latency-", time.Now().UnixNano()), events.FromNow(), func() { handled <- time.Now() })()
+		stop := group(b, f, fmt.Sprint("latency-", time.Now().UnixNano()), events.FromNow(), func() { handled <- time.Now() })
+		defer stop()
 		for range 20 { // until it is connected, and warm
 			_ = publish(b.Context())
 			<-handled
@@ -228,7 +229,7 @@ func BenchmarkFeedLatencyWatermillSQL(b *testing.B) {
 			w := writer(b, url)
 			handled, theirs := make(chan time.Time, 1), make(chan time.Time, 1)
 			f := feedOf(b, url, nil)
-			defer group(b, f, "latency", events.FromNow(), func() { handled <- time.Now() })()
+			b.Cleanup(group(b, f, "latency", events.FromNow(), func() { handled <- time.Now() }))
 			publish, stop := watermillSQL(b, pool, "latency", test.poll, 0, func() { theirs <- time.Now() })
 			defer stop()
 			ours := appendOne(w)
@@ -416,7 +417,7 @@ func BenchmarkFeedIdle(b *testing.B) {
 	f := feedOf(b, url, statements)
 	heard := make(chan struct{}, 10)
 	for i := range 10 {
-		defer group(b, f, fmt.Sprint("idle-", i), events.FromNow(), func() { heard <- struct{}{} })()
+		b.Cleanup(group(b, f, fmt.Sprint("idle-", i), events.FromNow(), func() { heard <- struct{}{} }))
 	}
 	if err := appendOne(w)(b.Context()); err != nil {
 		b.Fatal(err)
@@ -442,7 +443,7 @@ func BenchmarkFeedAppend(b *testing.B) {
 			without, _ := database(b)
 			f := feedOf(b, with, nil)
 			for i := range groups {
-				defer group(b, f, fmt.Sprint("g", i), events.FromNow(), func() {})()
+				b.Cleanup(group(b, f, fmt.Sprint("g", i), events.FromNow(), func() {}))
 			}
 			busy, quiet := writer(b, with), writer(b, without)
 			compare(b, 1, 300,
