@@ -153,7 +153,7 @@ func TestASlowClientIsDroppedAndDelaysNobody(t *testing.T) {
 	t.Parallel()
 	d, b := claimed(t, func(s *settings) {
 		s.narrow = true
-		s.streams = forgehttp.Streams{Heartbeat: time.Hour, WriteTimeout: 100 * time.Millisecond}
+		s.streams = forgehttp.Streams{Heartbeat: time.Hour, WriteTimeout: 3 * time.Second}
 	})
 	start := d.head(t)
 	dialer := &net.Dialer{}
