@@ -34,6 +34,42 @@
 //     session.
 //   - A process with an older fold than the tables gets [ErrOutdated] on every append.
 //
+// # The feed
+//
+// [Feed] gives the log to consumer groups ([Group], a Watermill subscriber) and to whoever follows along ([Follower]). It reads the
+// events table; a subscription is a row with a cursor, and nothing is written per event and group.
+//
+//	listener  one connection per process: LISTEN, the advisory locks of its groups, a sign of life each 5 s
+//	tail      the last events of the log, read once for all that follow; who is farther behind reads the table
+//	run       one goroutine per group that this process owns: cursor, attempts, parked streams; replays beside it
+//	marks     cursors, written behind the handlers, each 25 ms at most, in one statement for all groups of the process
+//
+// A group is in one of these states, which stand in the database and outlive the process:
+//
+//	live       its owner gives out the event behind the cursor, or waits for one
+//	failing    that event is tried again at a time that is written down; everything behind it waits
+//	parked     a stream is held back from an event on that could not be handled; other streams go on
+//	paused     the group waits for a person to retry or skip an event (Policy.Then = Pause)
+//	disabled   it is given nothing until a person enables it
+//	unowned    no process runs it; who comes first takes it over
+//
+// What holds: everything of the group's types through the cursor was handled, is parked, or was skipped by a fact on the log. Only
+// the owner moves the cursor and parked streams, under the epoch that it raised when it took over; everybody else leaves requests. An
+// event is given out at least once, in the order of the log, and again only if the owner ended or was stopped before the cursor
+// was written; in a transactional group what the handler wrote in its transaction is there once.
+//
+// When something fails:
+//
+//   - A notification that is missed costs one poll. A listener that is lost loses its groups; it connects again and takes them back, or
+//     another process does.
+//   - A process that dies lets its groups go with its connection. One that is stopped is silent for three polls, its session is ended,
+//     and when it wakes every write of its finds another epoch and changes nothing.
+//   - A handler that fails, panics (package relay) or takes too long is tried again as the policy says. If it says that its
+//     destination is down, the group waits without parking anything.
+//   - An event that this program does not know is parked, and tried again by the next owner, which may be newer.
+//   - A statement that is not answered in time has the pool connect anew. A commit of which nobody knows whether it happened is settled by
+//     looking where the cursor is, and the next one that finds it moved rolls back.
+//
 // # Facts
 //
 // [Fact] is a closed sum of plain structs. Every (type, schema) ever written decodes forever; an unknown one stops whoever

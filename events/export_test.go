@@ -17,3 +17,6 @@ func (w *Writer[S]) Remembered() int { return len(w.session.tail.versions) }
 
 // RememberedStreams is about how many it may.
 const RememberedStreams = rememberedStreams
+
+// NewMessage is how the feed makes messages.
+var NewMessage = newMessage
