@@ -3,6 +3,7 @@ package http_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -244,5 +245,27 @@ func TestAStreamGoesOnAfterTheDatabaseWasLost(t *testing.T) {
 	last := d.deny(t, 3, 1)
 	if got := s.collect(t, nil, last); len(got) != 3 {
 		t.Errorf("got %d events, want 3", len(got))
+	}
+}
+
+// A database that was restored from a backup ends before what clients have. They are not left waiting for its next events, which are
+// not what follows theirs.
+func TestAStreamEndsWhenTheLogHasBecomeShorter(t *testing.T) {
+	t.Parallel()
+	d, b := claimed(t, often, func(s *settings) { s.proxied = true })
+	s := b.events(t, "/events")
+	last := d.deny(t, 5, 1)
+	s.collect(t, nil, last)
+	for _, restore := range []string{
+		`ALTER TABLE events DISABLE TRIGGER events_append_only`, fmt.Sprintf(`DELETE FROM events WHERE position > %d`, last-3),
+	} {
+		_, err := d.pool.Exec(t.Context(), restore)
+		check(t, err)
+	}
+	d.reads.CutNow()
+	s.ended(t)
+	_, err := b.connect(t.Context(), "/events", "Last-Event-ID", s.lastID)
+	if err == nil || !strings.Contains(err.Error(), "position_ahead") {
+		t.Errorf("it could go on: %v", err)
 	}
 }
