@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,42 @@ func (o *operator) refused(ctx context.Context, method, path string, status int,
 		return err
 	}
 	return expect(method+" "+path+": the code", code, problem.Error)
+}
+
+// listen follows a stream of events until it has had n, and returns their ids as positions.
+func (o *operator) listen(ctx context.Context, path string, n int) (positions []string, err error) {
+	target, err := o.origin.Parse(path)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	response, err := o.client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", target.Path, errors.Unwrap(err))
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := expect("GET "+target.Path, http.StatusOK, response.StatusCode); err != nil {
+		return nil, err
+	}
+	id := ""
+	for lines := bufio.NewScanner(response.Body); len(positions) < n; {
+		if !lines.Scan() {
+			return positions, lines.Err() //nolint:wrapcheck // the script says what it expected
+		}
+		field, value, _ := strings.Cut(lines.Text(), ": ")
+		switch field {
+		case "id":
+			id = value
+		case "data":
+			positions = append(positions, "#"+id)
+		}
+	}
+	return positions, nil
 }
 
 // sessionCookie returns the session's cookie as the jar holds it, nil if there is none. Its name is documented in package

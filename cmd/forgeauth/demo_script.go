@@ -131,6 +131,7 @@ func (s *story) script() []step {
 		{does: "disconnects A", writes: []string{"TokenRevocationRequested", "TokenRevocationAttempted", "ForgeDeactivated", "TokenRevoked"}, do: s.disconnects},
 		{does: "meets 412", do: s.meets412},
 		{does: "signs in to A again", writes: signedIn, do: s.signsInAgain},
+		{does: "hears of every switch there was", do: s.hearsOfSwitches},
 		{does: "verifies tables against the log", do: s.verifies},
 	}
 }
@@ -345,6 +346,22 @@ func (s *story) signsInAgain(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return s.readsMe(ctx, s.a)
+}
+
+// hearsOfSwitches listens as a program would that is told of them, from the beginning.
+func (s *story) hearsOfSwitches(ctx context.Context) (string, error) {
+	var switches []string
+	for event, err := range s.service.Log().Read(ctx, events.Query{Types: []string{events.TypeOf(events.ForgeActivated{})}}) {
+		if err != nil {
+			return "", err
+		}
+		switches = append(switches, fmt.Sprintf("#%d", event.Position))
+	}
+	heard, err := s.browser.listen(ctx, "/events?from=beginning&type=ForgeActivated", len(switches))
+	if err != nil {
+		return "", err
+	}
+	return listed(heard) + " as Server-Sent Events", expect("what it hears", listed(switches), listed(heard))
 }
 
 func (s *story) verifies(ctx context.Context) (string, error) {
