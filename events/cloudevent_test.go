@@ -3,6 +3,7 @@ package events_test
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +18,11 @@ import (
 )
 
 // record is a fact as the log has it, with something sealed.
-func record(t testing.TB, fact events.Fact) events.Record {
-	t.Helper()
+func record(tb testing.TB, fact events.Fact) events.Record {
+	tb.Helper()
 	payload, err := events.Encode(fact)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return events.Record{
 		Position: 42, ID: uuid.MustParse("0193f0c2-7a3e-7c11-8000-000000000042"), Stream: "token/gitlab-work", StreamVersion: 7,
@@ -45,7 +46,7 @@ func golden(t *testing.T, name, got string) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path)
+	want, err := fs.ReadFile(os.DirFS("."), path)
 	if err != nil {
 		t.Fatal(err)
 	}

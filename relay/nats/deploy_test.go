@@ -26,7 +26,7 @@ func TestTheDeployedServerLetsTheRelayPublishAndTheConsumerListen(t *testing.T) 
 		"RELAY_PASSWORD", "one", "CONSUMER_PASSWORD", "two", "/data", t.TempDir(), "0.0.0.0:4222", "127.0.0.1:-1", "127.0.0.1:8222", "127.0.0.1:-1",
 	).Replace(string(template))
 	path := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil { //nolint:gosec // a file of the test's own
 		t.Fatal(err)
 	}
 	options, err := natsserver.ProcessConfigFile(path)
