@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
 	watermillkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	watermillnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
@@ -147,8 +148,10 @@ func Example_reactOverKafka() {
 	defer done()
 	exampleSwitch(service, "gitea")
 
+	client := watermillkafka.DefaultSaramaSubscriberConfig()
+	client.Consumer.Offsets.Initial = sarama.OffsetOldest // of a new group, which would else miss what is there already
 	subscriber, err := watermillkafka.NewSubscriber(watermillkafka.SubscriberConfig{
-		Brokers: broker.ListenAddrs(), Unmarshaler: watermillkafka.DefaultMarshaler{}, ConsumerGroup: "mover",
+		Brokers: broker.ListenAddrs(), Unmarshaler: watermillkafka.DefaultMarshaler{}, ConsumerGroup: "mover", OverwriteSaramaConfig: client,
 	}, watermill.NopLogger{})
 	if err != nil {
 		fmt.Println(err)

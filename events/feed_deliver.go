@@ -85,17 +85,14 @@ func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (_ outcome, aband
 	if err != nil {
 		return stopped, false, err
 	}
-	msg := newMessage(source, d.Record, d.Replay)
-	slot := &failure{}
-	// The handler's context does not end with the subscription, so that what is under way can be finished; it does with the lease.
-	handling, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
-	defer cancel()
-	forget := context.AfterFunc(r.lease.ctx, cancel) //nolint:contextcheck // two contexts end it
-	defer forget()
-	handling = context.WithValue(context.WithValue(handling, deliveryKey{}, d), failureKey{}, slot)
-	if tx != nil {
-		handling = context.WithValue(handling, txKey{}, tx)
+	msg := d.prepared
+	if d.prepared = nil; msg == nil {
+		msg = newMessage(source, d.Record, d.Replay)
 	}
+	// The handler's context does not end with the subscription, so that what is under way can be finished; it does with the lease.
+	until, cancel := context.WithCancel(r.base)
+	defer cancel()
+	handling := &handlingContext{Context: until, delivery: d, tx: tx}
 	msg.SetContext(handling) //nolint:contextcheck // it is not ctx, on purpose
 	select {
 	case r.out <- msg:
@@ -111,7 +108,7 @@ func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (_ outcome, aband
 		case <-msg.Acked():
 			return handled, false, nil
 		case <-msg.Nacked():
-			err := cmp.Or(slot.get(), errNacked)
+			err := cmp.Or(handling.failure.get(), errNacked)
 			if late && !errors.Is(err, ErrDestinationDown) {
 				err = fmt.Errorf("%w: %s", errTimeout, r.config.AckTimeout)
 			}

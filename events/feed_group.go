@@ -181,6 +181,11 @@ func (m *member) deliverUnder(l *lease) {
 		member: m, lease: l, feed: m.group.feed, config: m.group.config,
 		logger: m.group.feed.config.Logger.With("group", l.name),
 	}
+	var letGo context.CancelFunc
+	r.base, letGo = context.WithCancel(context.WithoutCancel(m.ctx))
+	defer letGo()
+	stopHandlers := context.AfterFunc(l.ctx, letGo)
+	defer stopHandlers()
 	var lanes sync.WaitGroup
 	r.lanes = &lanes
 	r.work(ctx)

@@ -81,6 +81,30 @@ type Delivery struct {
 	FailingSince time.Time
 	// Replay is the id of the replay that the event is given out again for; zero if it is not.
 	Replay uuid.UUID
+
+	prepared *message.Message // that was made ahead of its turn; nil if it was not
+}
+
+// handlingContext is the context of a message: what [DeliveryFrom], [TxFrom] and [Fail] find in it.
+type handlingContext struct {
+	context.Context //nolint:containedctx // it is one
+
+	delivery Delivery
+	tx       pgx.Tx // nil unless the group is transactional
+	failure  failure
+}
+
+// Value implements [context.Context].
+func (c *handlingContext) Value(key any) any {
+	switch key.(type) {
+	case deliveryKey:
+		return c.delivery
+	case txKey:
+		return c.tx
+	case failureKey:
+		return &c.failure
+	}
+	return c.Context.Value(key)
 }
 
 type (

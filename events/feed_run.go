@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 )
 
@@ -20,7 +21,9 @@ type run struct {
 	feed   *Feed
 	config GroupConfig
 	logger *slog.Logger
-	lanes  *sync.WaitGroup // of replays
+	lanes  *sync.WaitGroup // of replays, and of reading ahead
+	base   context.Context //nolint:containedctx // of handlers; ends when the lease is lost
+	ahead  *ahead          // nil if nothing is read ahead
 
 	cursor   int64 // everything through it is handled, parked, or of no interest
 	state    groupState
@@ -126,23 +129,23 @@ func (r *run) step(ctx context.Context) (changed <-chan struct{}, err error) {
 			}
 		}
 	}
-	page, scanned, changed, err := r.feed.tail.read(ctx, r.cursor, r.types)
-	if err != nil {
-		return nil, err
+	page := r.read(ctx)
+	if page.err != nil {
+		return nil, page.err
 	}
-	for _, record := range page {
+	for i, record := range page.records {
 		if ctx.Err() != nil || len(r.lease.control) > 0 {
 			return nil, nil //nolint:nilnil,nilerr // there is more to do
 		}
-		if done, err := r.next(ctx, record); err != nil || !done {
+		if done, err := r.next(ctx, record, page.prepared[i]); err != nil || !done {
 			return nil, err
 		}
 	}
-	r.cursor = max(r.cursor, scanned)
+	r.cursor = max(r.cursor, page.scanned)
 	if r.requested() {
 		return nil, nil //nolint:nilnil // there is more to do
 	}
-	return changed, nil
+	return page.changed, nil
 }
 
 // requested reports whether people want something of a parked stream.
@@ -164,7 +167,7 @@ func (r *run) due(parked parkedStream) bool {
 var never <-chan struct{} = make(chan struct{})
 
 // next sees to the event that follows the cursor. done says that the cursor has moved past it.
-func (r *run) next(ctx context.Context, record Record) (done bool, err error) {
+func (r *run) next(ctx context.Context, record Record, prepared *message.Message) (done bool, err error) {
 	if _, waits := r.state.parked[record.Stream]; waits {
 		r.moved(record.Position)
 		r.attempts, r.strikes, r.since, r.retryAt = 0, 0, time.Time{}, time.Time{}
@@ -177,7 +180,7 @@ func (r *run) next(ctx context.Context, record Record) (done bool, err error) {
 	case unsaved > maxUnsaved/2:
 		r.feed.marks.hurry() // so that it need not come to that
 	}
-	d := Delivery{Group: r.lease.name, Record: record, Attempt: r.attempts + 1, FailingSince: r.since}
+	d := Delivery{Group: r.lease.name, Record: record, Attempt: r.attempts + 1, FailingSince: r.since, prepared: prepared}
 	outcome, failure := r.deliver(ctx, d, func(ctx context.Context, tx execer) error {
 		return r.lease.saveIn(ctx, tx, record.Position)
 	})
