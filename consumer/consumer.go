@@ -53,6 +53,7 @@ type Config struct {
 type Consumer struct {
 	config   Config
 	handlers map[string]Handler
+	known    map[string]bool // types of events
 }
 
 var (
@@ -67,7 +68,10 @@ var (
 
 // New returns a consumer, or [ErrHandlers].
 func New(config Config, handlers ...Handler) (*Consumer, error) {
-	c := &Consumer{config: config, handlers: map[string]Handler{}}
+	c := &Consumer{config: config, handlers: map[string]Handler{}, known: map[string]bool{}}
+	for _, name := range events.Types() {
+		c.known[name] = true
+	}
 	if c.config.Logger == nil {
 		c.config.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,9 +108,11 @@ func (c *Consumer) Handle(ctx context.Context, document []byte) error {
 	}
 	h, wanted := c.handlers[record.Type]
 	if !wanted {
-		if h, wanted = c.handlers[""]; !wanted {
-			return nil
-		}
+		h, wanted = c.handlers[""]
+		wanted = wanted && c.known[record.Type]
+	}
+	if !wanted {
+		return nil
 	}
 	event, err := record.Decode()
 	if err != nil {

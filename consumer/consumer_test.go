@@ -234,6 +234,14 @@ func TestWhatIsNotForTheConsumerIsToldApart(t *testing.T) {
 		}
 	}
 	l.want(t, "nothing was handled")
+
+	all := newConsumer(t, consumer.Config{}, consumer.OnEvent(func(context.Context, consumer.Event) error { return errors.New("handled") }))
+	if err := all.Handle(t.Context(), []byte(with(func(e *told) { e.kind = "ForgePolished" }))); err != nil {
+		t.Errorf("a handler for all events, and a type that nobody knows yet: %v", err)
+	}
+	if err := all.Handle(t.Context(), []byte(with(func(e *told) { e.schema = "9" }))); !errors.Is(err, events.ErrUnknownEvent) {
+		t.Errorf("a handler for all events, and a newer schema: %v", err)
+	}
 }
 
 func TestAPanicIsAFailure(t *testing.T) {

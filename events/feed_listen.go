@@ -51,6 +51,10 @@ type hub struct {
 	schema  string
 }
 
+// answerTime is how long the database has to answer the listening connection. It is part of the poll: a connection whose other end is
+// gone is noticed within one, counted from the last that was heard over it.
+func (f *Feed) answerTime() time.Duration { return max(2*f.config.Poll/5, time.Second) }
+
 // listenOnce works until the connection is lost or ctx ends. began says that it got as far as listening.
 func (f *Feed) listenOnce(ctx context.Context) (began bool, err error) {
 	connecting, cancel := context.WithTimeout(ctx, max(f.config.Poll, time.Second))
@@ -113,7 +117,7 @@ func (h *hub) disconnect() {
 
 // hear waits for notifications until it is time to poll, and has what was appended read as it is announced.
 func (h *hub) hear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, h.config.Poll)
+	ctx, cancel := context.WithTimeout(ctx, max(h.config.Poll-h.answerTime(), h.config.Poll/2))
 	var kicked sync.WaitGroup
 	kicked.Go(func() {
 		select {
@@ -146,7 +150,7 @@ func (h *hub) hear(ctx context.Context) error {
 
 // read has the tail read what is new. It has its own deadline: one that ended in the middle would cost the connection.
 func (h *hub) read(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Poll)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.answerTime())
 	defer cancel()
 	return h.tail.advance(ctx, h.conn)
 }
@@ -161,7 +165,7 @@ func (f *Feed) kick() {
 
 // poll says that this process lives, reads what is new, lets go of groups that are no longer wanted and tries to get those that are.
 func (h *hub) poll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(h.config.Poll, time.Second))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.answerTime())
 	defer cancel()
 	if err := h.letGo(ctx); err != nil {
 		return err
