@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -22,11 +22,11 @@ func (s *Service) openFeed(ctx context.Context) error {
 	if url.IsZero() {
 		url = s.config.DatabaseURL
 	}
-	conn, err := pgx.ParseConfig(url.Reveal())
+	config, err := pgxpool.ParseConfig(url.Reveal()) // as a pool's: it may have parameters that only a pool takes
 	if err != nil {
 		return errors.New("the direct database URL cannot be parsed: see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING")
 	}
-	s.feed = events.NewFeed(events.FeedConfig{Pool: s.pool, Conn: conn, Logger: s.config.Logger})
+	s.feed = events.NewFeed(events.FeedConfig{Pool: s.pool, Conn: config.ConnConfig, Logger: s.config.Logger})
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		relay.NewCollector(s.Subscriptions()))

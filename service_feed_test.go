@@ -12,8 +12,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/relay"
+	"github.com/forgeauth/forgeauth/secret"
 )
 
 // receive waits for the next value.
@@ -149,5 +151,29 @@ func TestAServiceThatEndsEndsItsHandlersFirst(t *testing.T) {
 	receive(t, closed)
 	if err := s.OnForgeActivated(t.Context(), "late", func(context.Context, events.ForgeActivated) error { return nil }); !errors.Is(err, events.ErrFeedClosed) {
 		t.Errorf("subscribing to what is closed: %v", err)
+	}
+}
+
+func TestTheFeedTakesTheURLOfAPool(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "github")
+	s := h.open(t, func(c *forgeauth.Config) {
+		separator := "?"
+		if strings.Contains(c.DatabaseURL.Reveal(), "?") {
+			separator = "&"
+		}
+		c.DatabaseURL = secret.New(c.DatabaseURL.Reveal() + separator + "pool_max_conns=5")
+	})
+	heard := make(chan string, 1)
+	err := s.OnForgeActivated(t.Context(), "watcher", func(_ context.Context, fact events.ForgeActivated) error {
+		heard <- fact.ForgeType
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.claim(t, "github")
+	if got := receive(t, heard); got != "github" {
+		t.Errorf("heard of %s", got)
 	}
 }
