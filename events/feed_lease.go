@@ -60,13 +60,13 @@ FROM subscriptions s JOIN held USING (name, epoch)`
 UPDATE subscriptions SET owner = '', seen_at = NULL WHERE name = $1 AND epoch = $2`
 
 	// evictSQL ends the session of an owner that has not been heard of for long although its connection lives: a process that
-	// was stopped. One that moves the cursor lives, also where a busy row is never free for it to say so. It may go on later, and will find that the epoch is not its own any more.
+	// was stopped. It may go on later, and will find that the epoch is not its own any more.
 	evictSQL = `
 SELECT count(pg_terminate_backend(l.pid))
 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
   AND (l.classid::bigint << 32 | l.objid::bigint) = ` + groupKey + `
-  AND EXISTS (SELECT FROM subscriptions WHERE name = $2 AND greatest(seen_at, moved_at) < clock_timestamp() - $3::interval)`
+  AND EXISTS (SELECT FROM subscriptions s WHERE name = $2 AND ` + heardSQL + ` < clock_timestamp() - $3::interval)`
 )
 
 // claim tries to get the group of a member for it.

@@ -33,10 +33,10 @@ type HeldEvent struct {
 
 const (
 	groupStateSQL = `
-SELECT types, position, coalesce(owner <> '' AND seen_at > clock_timestamp() - $2::interval, false), disabled_at IS NOT NULL, failing_since,
-       coalesce((SELECT id FROM replays WHERE subscription = name AND ended_at IS NULL ORDER BY requested_at LIMIT 1),
+SELECT types, position, ` + liveSQL + `, disabled_at IS NOT NULL, failing_since,
+       coalesce((SELECT id FROM replays WHERE subscription = s.name AND ended_at IS NULL ORDER BY requested_at LIMIT 1),
                 '00000000-0000-0000-0000-000000000000')
-FROM subscriptions WHERE name = $1`
+FROM subscriptions s WHERE name = $1`
 
 	heldSQL = `
 SELECT stream, position, true, request = 'skip' FROM parked WHERE subscription = $1

@@ -105,7 +105,7 @@ const (
 
 	listSQL = `
 SELECT s.name, s.types, s.position, lag.count, coalesce(greatest(extract(epoch FROM now() - lag.since), 0), 0)::float8,
-       s.owner, s.seen_at, coalesce(s.owner <> '' AND greatest(s.seen_at, s.moved_at) > clock_timestamp() - $2::interval, false), s.epoch, s.moved_at,
+       s.owner, s.seen_at, ` + liveSQL + `, s.epoch, s.moved_at,
        s.attempts, s.failing_since, CASE WHEN isfinite(s.retry_at) THEN s.retry_at END, s.error,
        coalesce(NOT isfinite(s.retry_at), false), s.disabled_at, s.disabled_for,
        coalesce(next.stream, ''), coalesce(next.position, 0), coalesce(next.type, '')
@@ -136,7 +136,12 @@ SELECT subscription, id, types, after, through, position, requested_at, requeste
     SELECT *, row_number() OVER (PARTITION BY subscription, ended_at IS NULL ORDER BY requested_at DESC) AS latest FROM replays) r
 WHERE (ended_at IS NULL OR latest = 1) AND ($1::text IS NULL OR subscription = $1) ORDER BY requested_at`
 
-	// liveFor is how long an owner counts as living after it last said so; it says so every FeedConfig.Poll.
+	// heardSQL is when the owner of the group s was last heard of. One that moves the cursor lives, also where a busy row is never
+	// free for it to say so.
+	heardSQL = `greatest(s.seen_at, s.moved_at)`
+	// liveSQL says whether a process runs the group s, which was heard of for no longer ago than $2.
+	liveSQL = `coalesce(s.owner <> '' AND ` + heardSQL + ` > clock_timestamp() - $2::interval, false)`
+	// liveFor is that time: an owner says that it lives at least each FeedConfig.Poll.
 	liveFor = 15 * time.Second
 )
 
