@@ -39,7 +39,7 @@
 // [Feed] gives the log to consumer groups ([Group], a Watermill subscriber) and to whoever follows along ([Follower]). It reads the
 // events table; a subscription is a row with a cursor, and nothing is written per event and group.
 //
-//	listener  one connection per process: LISTEN, the advisory locks of its groups, a sign of life each 5 s
+//	listener  one connection per process: LISTEN, the advisory locks of its groups, a sign of life at least each 5 s
 //	tail      the last events of the log, read once for all that follow; who is farther behind reads the table
 //	run       one goroutine per group that this process owns: cursor, attempts, parked streams; replays beside it
 //	marks     cursors, written behind the handlers, each 25 ms at most, in one statement for all groups of the process

@@ -30,11 +30,9 @@ type FeedConfig struct {
 	Conn *pgx.ConnConfig
 	// Owner is what this process is called where subscriptions are shown; host name and process id if empty.
 	Owner string
-	// Poll is how often the log is looked at although nothing was heard, and how often this process says that it lives.
-	// 5 seconds if zero.
-	Poll time.Duration
-	// Now defaults to the clock. What is kept about waiting is by the database's.
-	Now    func() time.Time
+	// Poll is at most how long the log is not looked at although nothing was heard, and how long this process does not say that it
+	// lives. 5 seconds if zero.
+	Poll   time.Duration
 	Logger *slog.Logger
 }
 
@@ -76,6 +74,7 @@ var (
 // many subscribe. It connects with the first subscriber and goes on through any fault of the database. Safe for concurrent use.
 type Feed struct {
 	config FeedConfig
+	now    func() time.Time // for waiting, which timers do: it is of no use to change it. What is kept about it is by the database's clock
 	tail   *feedTail
 	marks  *marks
 	source atomic.Pointer[string]
@@ -102,14 +101,12 @@ func NewFeed(config FeedConfig) *Feed {
 	if config.Poll == 0 {
 		config.Poll = 5 * time.Second
 	}
-	if config.Now == nil {
-		config.Now = time.Now
-	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Feed{
 		config:  config,
+		now:     time.Now,
 		tail:    newFeedTail(config.Pool),
 		members: map[string][]*member{},
 		held:    map[string]*lease{},

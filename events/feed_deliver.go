@@ -29,8 +29,6 @@ func doubt(pool *pgxpool.Pool, err error) {
 	}
 }
 
-func (f *Feed) doubt(err error) { doubt(f.config.Pool, err) }
-
 // deliver gives out one event and waits for what becomes of it. In a transactional group, mark is called in the transaction
 // once the handler is done, and commits together with what that wrote; in others the caller sees to it.
 func (r *run) deliver(ctx context.Context, d Delivery, mark func(context.Context, execer) error) (outcome, error) {

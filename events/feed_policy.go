@@ -98,7 +98,7 @@ type handlingContext struct {
 func (c *handlingContext) Value(key any) any {
 	switch key.(type) {
 	case deliveryKey:
-		return c.delivery
+		return &c.delivery
 	case txKey:
 		return c.tx
 	case failureKey:
@@ -115,8 +115,11 @@ type (
 
 // DeliveryFrom returns what the feed knows about the message whose context this is.
 func DeliveryFrom(ctx context.Context) (Delivery, bool) {
-	d, ok := ctx.Value(deliveryKey{}).(Delivery)
-	return d, ok
+	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
+	if !ok {
+		return Delivery{}, false
+	}
+	return *d, true
 }
 
 // TxFrom returns the transaction in which a group that is Transactional moves its cursor past the message whose context this

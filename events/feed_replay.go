@@ -77,7 +77,7 @@ func (r *run) replay(ctx context.Context, p replay) {
 		if err != nil {
 			if ctx.Err() == nil {
 				logger.WarnContext(ctx, "the replay could not go on; trying again", "error", err)
-				r.feed.doubt(err)
+				doubt(r.feed.config.Pool, err)
 			}
 			faults++
 			pause(ctx, faultWait(faults))
@@ -182,7 +182,7 @@ func (r *run) replayOne(ctx context.Context, id uuid.UUID, record Record) error 
 			return failure
 		}
 		if d.FailingSince.IsZero() {
-			d.FailingSince = r.feed.config.Now()
+			d.FailingSince = r.feed.now()
 		}
 		var wait time.Duration
 		if errors.Is(failure, ErrDestinationDown) {

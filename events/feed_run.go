@@ -82,7 +82,7 @@ func (r *run) work(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				r.logger.WarnContext(ctx, "the feed could not go on; trying again", "error", err)
-				r.feed.doubt(err)
+				doubt(r.feed.config.Pool, err)
 				r.faults++
 				pause(ctx, faultWait(r.faults))
 				if errors.Is(err, errUnsettled) {
@@ -118,7 +118,7 @@ func (r *run) step(ctx context.Context) (changed <-chan struct{}, err error) {
 	switch {
 	case r.state.disabled, r.state.paused:
 		return never, nil
-	case r.retryAt.Sub(r.feed.config.Now()) > 0:
+	case r.retryAt.Sub(r.feed.now()) > 0:
 		return never, nil // sleep knows until when
 	}
 	// What was parked takes turns with what happens now.
@@ -137,7 +137,7 @@ func (r *run) step(ctx context.Context) (changed <-chan struct{}, err error) {
 		if ctx.Err() != nil || len(r.lease.control) > 0 {
 			return nil, nil //nolint:nilnil,nilerr // there is more to do
 		}
-		if done, err := r.next(ctx, record, page.prepared[i]); err != nil || !done {
+		if done, err := r.next(ctx, record, page.message(i)); err != nil || !done {
 			return nil, err
 		}
 	}
@@ -216,7 +216,7 @@ func (r *run) fail(ctx context.Context, record Record, failure error) (done bool
 		r.strikes++
 	}
 	if r.since.IsZero() {
-		r.since = r.feed.config.Now()
+		r.since = r.feed.now()
 	}
 	policy := r.config.Policy
 	var wait time.Duration
@@ -237,14 +237,14 @@ func (r *run) fail(ctx context.Context, record Record, failure error) (done bool
 	}
 	r.logger.WarnContext(ctx, "an event could not be handled yet", "stream", record.Stream, "position", record.Position,
 		"type", record.Type, "attempts", r.attempts, "next_in", wait, "error", failure)
-	r.retryAt = r.feed.config.Now().Add(wait)
+	r.retryAt = r.feed.now().Add(wait)
 	return false, r.saveFailure(ctx, failure, wait)
 }
 
 // sleep waits until there may be something to do.
 func (r *run) sleep(ctx context.Context, changed <-chan struct{}) {
 	var retry <-chan time.Time
-	if wait := r.retryAt.Sub(r.feed.config.Now()); wait > 0 {
+	if wait := r.retryAt.Sub(r.feed.now()); wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		retry = timer.C
@@ -267,7 +267,7 @@ func (r *run) untilRead(ctx context.Context, read func() error) bool {
 		}
 		if ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the feed cannot read what became of a group; trying again", "error", err)
-			r.feed.doubt(err)
+			doubt(r.feed.config.Pool, err)
 		}
 		if !pause(ctx, faultWait(faults)) {
 			return false
@@ -310,7 +310,7 @@ func (r *run) unpark(ctx context.Context, stream Stream, parked parkedStream) er
 	case outcome == failed && errors.Is(failure, ErrDestinationDown):
 		// No fault of the event: everything waits, and then this is tried again.
 		parked.attempts++
-		r.retryAt = r.feed.config.Now().Add(r.config.Policy.outageWait(parked.attempts, failure))
+		r.retryAt = r.feed.now().Add(r.config.Policy.outageWait(parked.attempts, failure))
 		r.state.parked[stream] = parked
 		return nil
 	case outcome == failed:

@@ -79,7 +79,7 @@ func (r *run) load(ctx context.Context, withCursor bool) error {
 		var parked parkedStream
 		var seconds float64
 		_, err := pgx.ForEachRow(rows, []any{&stream, &parked.position, &parked.attempts, &seconds, &parked.request, &parked.unknown}, func() error {
-			parked.since = r.feed.config.Now().Add(-duration(seconds))
+			parked.since = r.feed.now().Add(-duration(seconds))
 			state.parked[stream] = parked
 			return nil
 		})
@@ -117,10 +117,10 @@ func (r *run) load(ctx context.Context, withCursor bool) error {
 	}
 	r.attempts, r.strikes, r.since, r.retryAt = attempts, strikes, time.Time{}, time.Time{}
 	if failingFor != nil {
-		r.since = r.feed.config.Now().Add(-duration(*failingFor))
+		r.since = r.feed.now().Add(-duration(*failingFor))
 	}
 	if retryIn != nil {
-		r.retryAt = r.feed.config.Now().Add(duration(*retryIn))
+		r.retryAt = r.feed.now().Add(duration(*retryIn))
 	}
 	r.startReplays(ctx, pending)
 	return nil

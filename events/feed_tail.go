@@ -130,8 +130,8 @@ func (t *feedTail) position() int64 {
 	return t.head
 }
 
-// read returns events after a position, of certain types if there are any, and the position through which it looked. Where it
-// has looked at everything there is, changed is closed when there is more.
+// read returns at most pageSize events after a position, of certain types if there are any, and the position through which it
+// looked. Where it has looked at everything there is, changed is closed when there is more.
 func (t *feedTail) read(ctx context.Context, after int64, types []string) (page []Record, scanned int64, changed <-chan struct{}, err error) {
 	t.mu.Lock()
 	head, recent, moves := t.head, t.recent, t.changed
@@ -144,6 +144,9 @@ func (t *feedTail) read(ctx context.Context, after int64, types []string) (page 
 		for _, r := range recent[first:] {
 			if len(types) == 0 || slices.Contains(types, r.Type) {
 				page = append(page, r)
+			}
+			if len(page) == pageSize {
+				return page, r.Position, nil, nil
 			}
 		}
 		return page, head, nil, nil
