@@ -44,8 +44,9 @@ var houseRules = map[string][]string{
 	"forge/bitbucket": {"forge", "secret"},
 
 	"projections": {"events"},
+	"proof":       {"events", "secret"},
 	"commands":    {"events", "forge", "internal/spelling", "projections", "secret", "vault"},
-	"http":        {"commands", "events", "forge", "projections", "secret"},
+	"http":        {"commands", "events", "forge", "projections", "proof", "secret"},
 
 	// Out of the house: over the feed, and knowing nothing of who wrote the log.
 	"relay":         {"events", "secret"},
@@ -59,11 +60,11 @@ var houseRules = map[string][]string{
 	// The facade wires everything, once.
 	".": {
 		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "internal/spelling",
-		"migrations", "projections", "relay", "relay/kafka", "relay/nats", "relay/webhook", "secret", "vault",
+		"migrations", "projections", "proof", "relay", "relay/kafka", "relay/nats", "relay/webhook", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {
-		".", "commands", "events", "forge", "internal/localpg", "migrations", "projections", "secret", "vault",
+		".", "commands", "events", "forge", "internal/localpg", "migrations", "projections", "proof", "secret", "vault",
 	},
 
 	"internal/localpg":  {},
@@ -87,9 +88,12 @@ var demoOnly = map[string][]string{
 var thirdParties = map[string][]string{
 	// SQL is written where a table is owned: the log and its tables, data keys, the setup code.
 	"github.com/jackc/pgx": {
-		".", "cmd/forgeauth", "commands", "consumer", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "relay",
+		".", "cmd/forgeauth", "commands", "consumer", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "proof", "relay",
 		"relay/relaytest", "vault",
 	},
+	// The tree over the log is that of the transparency logs.
+	"golang.org/x/mod":     {"proof"},
+	"filippo.io/torchwood": {"proof"},
 	// OAuth is spoken by forge alone.
 	"golang.org/x/oauth2":                {"forge", "forge/forgetest"},
 	"golang.org/x/crypto/nacl/secretbox": {"vault"},

@@ -23,6 +23,8 @@ var (
 	ErrBehind = errors.New("the tables were written by an older version of forgeauth: run `forgeauth verify --repair`")
 	// ErrClosed says that the writer has been closed.
 	ErrClosed = errors.New("the log is closed")
+	// ErrTooLarge says that an event has more than [MaxEvent] bytes.
+	ErrTooLarge = errors.New("the event is too large for the log")
 	// ErrNotFound says that the log has no event at that position.
 	ErrNotFound = errors.New("no event at that position")
 )

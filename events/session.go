@@ -194,6 +194,10 @@ func (d Decision[S]) run(state S, now time.Time) (outcome Outcome, err error) {
 	return d.Decide(state, now)
 }
 
+// MaxEvent is how many bytes stream, type, actor and payload of an event have together at most: an entry bundle of the tree over the
+// log (C2SP tlog-tiles) holds entries of less than 64 KiB.
+const MaxEvent = 65_000
+
 // stamp gives drafts their places in the log and folds them into the tables.
 func (s *session[S]) stamp(d Decision[S], outcome Outcome, now time.Time) ([]Event, error) {
 	if len(outcome.Drafts) == 0 {
@@ -212,6 +216,9 @@ func (s *session[S]) stamp(d Decision[S], outcome Outcome, now time.Time) ([]Eve
 			return nil, err
 		}
 		kind := draft.Fact.fact()
+		if size := len(draft.Stream) + len(kind.name) + len(d.Actor) + len(payload); size > MaxEvent {
+			return nil, fmt.Errorf("%w: %s on %s has %d bytes", ErrTooLarge, kind.name, draft.Stream, size)
+		}
 		s.tail.position++
 		s.tail.versions[draft.Stream]++
 		e := Event{

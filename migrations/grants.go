@@ -16,7 +16,7 @@ type grant struct {
 	privileges []string
 }
 
-// grants lists every table. Rotating the operator's key, when that comes, will need UPDATE on data_keys.
+// grants lists every table.
 func grants() []grant {
 	image := []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 	return []grant{
@@ -34,6 +34,9 @@ func grants() []grant {
 		{"subscriptions", image},
 		{"parked", image},
 		{"replays", image},
+		{"log_tiles", []string{"SELECT", "INSERT", "UPDATE"}},
+		{"log_tree", []string{"SELECT", "UPDATE"}},
+		{"log_checkpoints", []string{"SELECT", "INSERT", "UPDATE"}},
 		{table, []string{"SELECT"}},
 	}
 }
