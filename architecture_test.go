@@ -45,8 +45,9 @@ var houseRules = map[string][]string{
 
 	"projections": {"events"},
 	"proof":       {"events", "secret"},
+	"history":     {"events", "projections"},
 	"commands":    {"events", "forge", "internal/spelling", "projections", "secret", "vault"},
-	"http":        {"commands", "events", "forge", "projections", "proof", "secret"},
+	"http":        {"commands", "events", "forge", "history", "projections", "proof", "secret"},
 
 	// Out of the house: over the feed, and knowing nothing of who wrote the log.
 	"relay":         {"events", "secret"},
@@ -59,12 +60,12 @@ var houseRules = map[string][]string{
 
 	// The facade wires everything, once.
 	".": {
-		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "http", "internal/spelling",
+		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "history", "http", "internal/spelling",
 		"migrations", "projections", "proof", "relay", "relay/kafka", "relay/nats", "relay/webhook", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {
-		".", "commands", "events", "forge", "internal/localpg", "migrations", "projections", "proof", "secret", "vault",
+		".", "commands", "events", "forge", "history", "internal/localpg", "migrations", "projections", "proof", "secret", "vault",
 	},
 
 	"internal/localpg":  {},

@@ -19,6 +19,8 @@ const (
 	Serving Purpose = iota
 	// Maintaining is to work on the database beside the service. Nothing is sealed or opened: the key is not looked at.
 	Maintaining
+	// Checking is to look at the database beside the service, and at what is sealed if there is a key.
+	Checking
 	// Probing is to ask the running service how it is: FORGEAUTH_LISTEN is read, and nothing else.
 	Probing
 )
@@ -92,12 +94,7 @@ func FromEnvironment(environ []string, purpose Purpose) (Environment, error) {
 }
 
 func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment, error) {
-	r := &environmentReader{values: make(map[string]string, len(environ)), purpose: purpose, root: root}
-	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok {
-			r.values[name] = value
-		}
-	}
+	r := newEnvironmentReader(environ, purpose, root)
 	var e Environment
 	if purpose == Probing {
 		if e.Config.Listen = r.listen(); len(r.faults) > 0 {
@@ -109,6 +106,7 @@ func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment,
 	e.Config.DatabaseURL = secret.New(databaseURL)
 	e.Config.DatabaseDirectURL = r.directURL(given)
 	e.Config.EncryptionKey = r.encryptionKey()
+	e.Config.PreviousKeys = r.previousKeys()
 	if !given {
 		e.DataDir = r.dataDir()
 	}
@@ -118,6 +116,7 @@ func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment,
 	connections, names := r.connections()
 	e.Config.Connections = connections
 	e.Config.Operators = r.operators(connections, names)
+	e.Config.Signing = r.signing()
 	e.Config.Relays = r.relays()
 	e.MetricsListen = r.address(metricsVariable)
 	e.LogLevel, e.LogFormat = r.logging()
@@ -137,6 +136,16 @@ type environmentReader struct {
 	root     bool
 	faults   []Fault
 	warnings []Fault
+}
+
+func newEnvironmentReader(environ []string, purpose Purpose, root bool) *environmentReader {
+	r := &environmentReader{values: make(map[string]string, len(environ)), purpose: purpose, root: root}
+	for _, entry := range environ {
+		if name, value, ok := strings.Cut(entry, "="); ok {
+			r.values[name] = value
+		}
+	}
+	return r
 }
 
 func (r *environmentReader) fault(name, problem, remedy string) {

@@ -137,13 +137,18 @@ func (r memberReader) rootCAs(whose string) *x509.CertPool {
 }
 
 func (r memberReader) boolean(setting string, otherwise bool) bool {
-	switch value := strings.ToLower(r.text(r.prefix + setting)); value {
+	return r.environmentReader.boolean(r.prefix+setting, otherwise)
+}
+
+// boolean reads true or false.
+func (r *environmentReader) boolean(name string, otherwise bool) bool {
+	switch value := strings.ToLower(r.text(name)); value {
 	case "":
 		return otherwise
 	case "true", "false":
 		return value == "true"
 	default:
-		r.fault(r.prefix+setting, "is "+quote(value), "write true or false")
+		r.fault(name, "is "+quote(value), "write true or false")
 		return otherwise
 	}
 }

@@ -40,6 +40,13 @@ func (r relayReader) relay() (RelayConfig, bool) {
 		c.Secrets = append(c.Secrets, secret.New(one))
 	}
 	c.Types = r.types()
+	if c.Checkpoints = r.boolean("CHECKPOINTS", false); c.Checkpoints {
+		for _, name := range []string{"TYPES", "START", "ON_FAILURE"} {
+			if r.text(r.prefix+name) != "" {
+				r.fault(r.prefix+name, "is set for a relay of checkpoints, which carries no events", "unset it, or "+r.prefix+"CHECKPOINTS")
+			}
+		}
+	}
 	c.Start = r.start()
 	switch value := strings.ToLower(r.text(r.prefix + "ON_FAILURE")); value {
 	case "", "park":

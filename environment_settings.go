@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/forgeauth/forgeauth/internal/spelling"
+	"github.com/forgeauth/forgeauth/vault"
 )
 
 // Setting describes one variable of the environment, for help texts and documentation.
@@ -28,6 +29,7 @@ const (
 	groupDoor    = "Front door"
 	groupPeople  = "Who may sign in"
 	groupForge   = "A forge, once for each <NAME>"
+	groupSigning = "Signing the log"
 	groupRelay   = "A relay, once for each <NAME>"
 	groupLogs    = "Logs and metrics"
 )
@@ -39,16 +41,21 @@ const (
 	fileSuffix     = "_FILE"
 	namePart       = "<NAME>"
 
-	databaseVariable  = "DATABASE_URL"
-	directVariable    = "FORGEAUTH_DATABASE_DIRECT_URL"
-	listenVariable    = "FORGEAUTH_LISTEN"
-	publicVariable    = "FORGEAUTH_PUBLIC_URL"
-	proxiesVariable   = "FORGEAUTH_TRUSTED_PROXIES"
-	operatorsVariable = "FORGEAUTH_OPERATORS"
-	dataDirVariable   = "FORGEAUTH_DATA_DIR"
-	levelVariable     = "FORGEAUTH_LOG_LEVEL"
-	formatVariable    = "FORGEAUTH_LOG_FORMAT"
-	metricsVariable   = "FORGEAUTH_METRICS_LISTEN"
+	databaseVariable        = "DATABASE_URL"
+	directVariable          = "FORGEAUTH_DATABASE_DIRECT_URL"
+	previousKeysVariable    = vault.KeyVariable + "_PREVIOUS"
+	listenVariable          = "FORGEAUTH_LISTEN"
+	publicVariable          = "FORGEAUTH_PUBLIC_URL"
+	proxiesVariable         = "FORGEAUTH_TRUSTED_PROXIES"
+	operatorsVariable       = "FORGEAUTH_OPERATORS"
+	dataDirVariable         = "FORGEAUTH_DATA_DIR"
+	levelVariable           = "FORGEAUTH_LOG_LEVEL"
+	formatVariable          = "FORGEAUTH_LOG_FORMAT"
+	signingVariable         = "FORGEAUTH_SIGNING_KEY"
+	previousSigningVariable = "FORGEAUTH_SIGNING_KEY_PREVIOUS"
+	checkpointVariable      = "FORGEAUTH_CHECKPOINT_FILE"
+	publicLogVariable       = "FORGEAUTH_PUBLIC_LOG"
+	metricsVariable         = "FORGEAUTH_METRICS_LISTEN"
 )
 
 // Settings lists everything that [FromEnvironment] reads, grouped, in the order in which faults are listed. The caller owns
@@ -68,6 +75,10 @@ func Settings() []Setting {
 			groupStorage, "OAUTH_ENCRYPTION_KEY", true, "",
 			"Seals the tokens; at least 32 bytes, made with `openssl rand -base64 32`. Required by serve. Keep a copy: without " +
 				"it stored tokens cannot be opened.",
+		},
+		{
+			groupStorage, previousKeysVariable, true, "none",
+			"Values that OAUTH_ENCRYPTION_KEY had before, separated by spaces: they open what they sealed, until `forgeauth keys rotate`.",
 		},
 		{
 			groupStorage, dataDirVariable, false, "/var/lib/forgeauth as root, else $XDG_DATA_HOME/forgeauth or ~/.local/share/forgeauth",
@@ -112,6 +123,25 @@ func Settings() []Setting {
 				"refusal page shows, never the login name.",
 		},
 		{
+			groupSigning, signingVariable, true, "none: the log is not signed",
+			"Signs checkpoints of the log, so that whoever changes the database is found out; made with `forgeauth keys generate NAME`. " +
+				"Keep it apart from the database.",
+		},
+		{
+			groupSigning, previousSigningVariable, true, "none",
+			"Signing keys from before, separated by spaces: they sign too while those who check are given the new public key.",
+		},
+		{
+			groupSigning, checkpointVariable, false, "",
+			"Absolute path of the file that keeps the newest checkpoint, outside of the database and on a disk of its own at best. " +
+				"Required with " + signingVariable + "; not to be shared by two processes.",
+		},
+		{
+			groupSigning, publicLogVariable, false, "false",
+			"true serves checkpoints and hashes under /log to anybody, so that others can check that the log only grows. They tell how " +
+				"many events there are, and nothing of what is in them.",
+		},
+		{
 			groupRelay, relayPrefix + "<NAME>_URL", true, "",
 			"Where events go: nats://host/prefix, kafka://host/topic or https://host/path. <NAME> in lower case with _ as - names " +
 				"the consumer group. docs/relay-brokers.md and docs/webhooks.md have the options.",
@@ -133,6 +163,10 @@ func Settings() []Setting {
 			groupRelay, relayPrefix + "<NAME>_ON_FAILURE", false, "park",
 			"What becomes of an event that is refused again and again: park holds back its stream, pause everything. A destination " +
 				"that is down is waited for in any case.",
+		},
+		{
+			groupRelay, relayPrefix + "<NAME>_CHECKPOINTS", false, "false",
+			"true makes it carry the signed checkpoints of the log and no events, to where an intruder in the database cannot reach.",
 		},
 		{
 			groupRelay, relayPrefix + "<NAME>_ALLOW_PRIVATE", false, "false",

@@ -102,7 +102,7 @@ func (r *environmentReader) dataDir() string {
 }
 
 func (r *environmentReader) encryptionKey() secret.Text {
-	if r.purpose == Maintaining {
+	if r.purpose == Maintaining || r.purpose == Checking && r.text(vault.KeyVariable)+r.text(vault.KeyVariable+fileSuffix) == "" {
 		return secret.Text{}
 	}
 	key, ok := r.unstripped(vault.KeyVariable) // ParseKey strips, wherever a key comes from
@@ -120,6 +120,27 @@ func (r *environmentReader) encryptionKey() secret.Text {
 	r.fault(vault.KeyVariable, problem, "make a key with `openssl rand -base64 32`, set "+vault.KeyVariable+" to it, or "+
 		vault.KeyVariable+fileSuffix+" to a file that holds it, and keep a copy: without it stored tokens cannot be opened")
 	return secret.Text{}
+}
+
+// previousKeys reads the keys that the encryption key has replaced.
+func (r *environmentReader) previousKeys() []secret.Text {
+	if r.purpose == Maintaining {
+		return nil
+	}
+	list, ok := r.secret(previousKeysVariable)
+	if !ok {
+		return nil
+	}
+	var keys []secret.Text
+	for one := range strings.FieldsSeq(list.Reveal()) {
+		key := secret.New(one)
+		if _, err := vault.ParseKey(key); err != nil {
+			r.fault(previousKeysVariable, "holds what is no key", "set it to the values that "+vault.KeyVariable+" had before, separated by spaces")
+			return nil
+		}
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 func (r *environmentReader) listen() string {

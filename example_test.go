@@ -10,7 +10,6 @@ import (
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
-	"github.com/forgeauth/forgeauth/projections"
 	"github.com/forgeauth/forgeauth/secret"
 )
 
@@ -113,12 +112,12 @@ func Example_serving() {
 	_ = response.Body.Close()
 	fmt.Println(response.Status)
 
-	report, err := service.Verify(ctx, projections.VerifyOptions{})
+	report, err := service.Verify(ctx, forgeauth.VerifyOptions{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(len(report.Differences), "differences between the tables and the log")
+	fmt.Println(len(report.Tables.Differences), "differences between the tables and the log")
 
 	server.Close() // in this order: requests, background work, connections
 	cancel()

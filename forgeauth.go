@@ -42,6 +42,7 @@ import (
 	forgehttp "github.com/forgeauth/forgeauth/http"
 	"github.com/forgeauth/forgeauth/migrations"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/proof"
 	"github.com/forgeauth/forgeauth/relay"
 	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
@@ -60,6 +61,8 @@ type Config struct {
 	MigrateOnOpen bool
 	// EncryptionKey is OAUTH_ENCRYPTION_KEY. It may only be missing with Maintenance.
 	EncryptionKey secret.Text
+	// PreviousKeys open what they sealed before EncryptionKey replaced them; see [commands.Commands.RotateKeys].
+	PreviousKeys []secret.Text
 	// Maintenance opens the service for work on the database beside the one that serves. Connections that were moved do not
 	// keep it from opening, tables of an older fold are not repaired, and the key may be missing as long as nothing is
 	// sealed, opened or hashed.
@@ -77,6 +80,9 @@ type Config struct {
 	// ForgeTimeout bounds one request to a forge, 30 s if zero. A refresh is announced in the log for twice that long; processes
 	// on one database should have the same.
 	ForgeTimeout time.Duration
+
+	// Signing says how the log is signed.
+	Signing SigningConfig
 
 	// Relays are where events are published to while [Service.Run] runs.
 	Relays []RelayConfig
@@ -106,6 +112,10 @@ type Service struct {
 	commands *commands.Commands
 	feed     *events.Feed
 	relay    *relay.Relay
+	keys     *proof.Keys // nil if the log is not signed
+	tree     *proof.Tree
+	signer   *proof.Signer // nil if this process does not sign
+	couriers couriers
 	metrics  *prometheus.Registry
 	handler  http.Handler
 	draining chan struct{} // closed by Drain
@@ -115,7 +125,7 @@ type Service struct {
 // Open connects to the database and checks that it can be worked with: its schema, that the key opens what is stored, the
 // versions of the folds (tables written by an older one are repaired), and that no connection has moved to another base URL.
 // It fails with [ErrPublicURL], *[migrations.VersionError], *[vault.KeyError], *[vault.WrongKeyError], [events.ErrOutdated],
-// *[commands.ReboundError], *[commands.KindError] or [events.ErrPooler], each of which says what to do.
+// *[commands.ReboundError], *[commands.KindError], [proof.ErrBadSigningKey], [ErrNoCheckpointFile] or [events.ErrPooler], each of which says what to do.
 func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	config.setDefaults()
 	s := &Service{config: config, draining: make(chan struct{})}
@@ -125,7 +135,7 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 		}
 	}()
-	key, err := config.key()
+	key, previous, err := config.masterKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +155,7 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	if err := s.openDatabase(ctx); err != nil {
 		return nil, err
 	}
-	s.vault = vault.New(key, config.Rand)
+	s.vault = vault.New(key, config.Rand, previous...)
 	if !config.EncryptionKey.IsZero() {
 		if err := s.vault.Check(ctx, s.pool); err != nil {
 			return nil, fmt.Errorf("the encryption key: %w", err)
@@ -164,8 +174,11 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	if err := s.openFeed(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.openSigner(ctx); err != nil {
+		return nil, err
+	}
 	s.handler = forgehttp.New(forgehttp.Config{
-		Commands: s.commands, Log: s.log, Feed: s.feed, Draining: s.draining, Connections: config.Connections,
+		Commands: s.commands, Log: s.log, Tree: s.tree, PublicTree: config.Signing.Public, Feed: s.feed, Draining: s.draining, Connections: config.Connections,
 		PublicURL: public, Listen: config.Listen, TrustedProxies: config.TrustedProxies,
 		Ready: s.ready, Version: Version(), Logger: config.Logger, Now: config.Now, NewID: config.NewID,
 	})
@@ -193,15 +206,21 @@ func (c *Config) setDefaults() {
 	}
 }
 
-func (c *Config) key() (vault.MasterKey, error) {
+func (c *Config) masterKeys() (present vault.MasterKey, previous []vault.MasterKey, err error) {
 	if c.Maintenance && c.EncryptionKey.IsZero() {
-		return vault.MasterKey{}, nil
+		return vault.MasterKey{}, nil, nil
 	}
-	key, err := vault.ParseKey(c.EncryptionKey)
-	if err != nil {
-		return vault.MasterKey{}, fmt.Errorf("the encryption key: %w", err)
+	if present, err = vault.ParseKey(c.EncryptionKey); err != nil {
+		return vault.MasterKey{}, nil, fmt.Errorf("the encryption key: %w", err)
 	}
-	return key, nil
+	for _, text := range c.PreviousKeys {
+		key, err := vault.ParseKey(text)
+		if err != nil {
+			return vault.MasterKey{}, nil, fmt.Errorf("a previous encryption key: %w", err)
+		}
+		previous = append(previous, key)
+	}
+	return present, previous, nil
 }
 
 // publicURL checks that the public URL is an origin over which a session cannot be stolen on the way.

@@ -22,7 +22,6 @@ import (
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
-	"github.com/forgeauth/forgeauth/projections"
 	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
 )
@@ -339,7 +338,7 @@ func (l *leakHunt) driveCustody(t *testing.T) {
 			t.Errorf("a token source without a token: %v", err)
 		}
 	}
-	report, err := s.Verify(ctx, projections.VerifyOptions{Repair: true})
+	report, err := s.Verify(ctx, forgeauth.VerifyOptions{Repair: true})
 	l.print(report, err)
 	// A table that was changed by hand: the report shows what differs.
 	pool := l.db.Pool(t)
@@ -349,7 +348,7 @@ func (l *leakHunt) driveCustody(t *testing.T) {
 	_, err = s.GetOperatorAdapter(ctx)
 	l.print(err)
 	for _, repair := range []bool{false, true} {
-		if report, err = s.Verify(ctx, projections.VerifyOptions{Repair: repair}); err != nil || len(report.Differences) == 0 {
+		if report, err = s.Verify(ctx, forgeauth.VerifyOptions{Repair: repair}); err != nil || len(report.Tables.Differences) == 0 {
 			t.Errorf("the change was not found: %v", err)
 		}
 		l.print(report)

@@ -21,7 +21,6 @@ import (
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
-	"github.com/forgeauth/forgeauth/projections"
 )
 
 // Whatever is done to a deployment, in whatever order and by however many at once, over two processes and while clocks
@@ -186,9 +185,9 @@ func (w *world) do(ctx context.Context, s step) {
 		appended, err := c.RemoveAccount(ctx, caller, s.Forge, map[string]string{"ada": "7", "bob": "8"}[s.Login])
 		w.note(caller, appended, err)
 	case "verify": // in the middle of it all there is nothing to repair
-		report, err := w.service().Verify(ctx, projections.VerifyOptions{Repair: s.Browser > 0})
-		if err != nil || len(report.Differences) > 0 {
-			w.fault(fmt.Sprintf("verify: %v %+v", err, report.Differences))
+		report, err := w.service().Verify(ctx, forgeauth.VerifyOptions{Repair: s.Browser > 0})
+		if err != nil || len(report.Tables.Differences)+len(report.Log.Findings) > 0 {
+			w.fault(fmt.Sprintf("verify: %v %+v", err, report))
 		}
 	case "recover":
 		if code, _, err := c.Recover(ctx, caller); err == nil {

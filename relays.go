@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/forgeauth/forgeauth/commands"
@@ -32,6 +33,9 @@ type RelayConfig struct {
 	Start events.Start
 	// Then is what becomes of an event that the destination refuses again and again.
 	Then events.Exhausted
+	// Checkpoints makes it carry the signed checkpoints of the log, each as soon as it was signed, and no events. Types, Start and
+	// Then say nothing then.
+	Checkpoints bool
 	// AllowPrivate lets a webhook go to an address that is not public.
 	AllowPrivate bool
 	// RootCAs are the only authorities to trust; the system's if nil.
@@ -129,9 +133,13 @@ func (s *Service) giveUp(logger *slog.Logger) func(context.Context, events.Deliv
 }
 
 // runRelays starts what the configuration names. They end with ctx.
-func (s *Service) runRelays(ctx context.Context) error {
+func (s *Service) runRelays(ctx context.Context, background *sync.WaitGroup) error {
 	for _, c := range s.config.Relays {
-		if err := s.runRelay(ctx, c); err != nil {
+		run := s.runRelay
+		if c.Checkpoints {
+			run = func(ctx context.Context, c RelayConfig) error { return s.startCourier(ctx, c, background) }
+		}
+		if err := run(ctx, c); err != nil {
 			return fmt.Errorf("relay %s: %w", c.Name, err)
 		}
 	}

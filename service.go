@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
@@ -24,11 +25,18 @@ func (s *Service) Handler() http.Handler { return s.handler }
 func (s *Service) Drain() { s.drain() }
 
 // Run does the background work (tokens that are about to expire, sessions that end, revocations that forges have yet to hear of),
-// and publishes events to the configured relays, until ctx ends. A deployment needs it running in one process at least; more do
-// no harm.
+// publishes events to the configured relays and signs the log, until ctx ends. A deployment needs it running in one process at
+// least; more do no harm.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.runRelays(ctx); err != nil {
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := s.runRelays(ctx, &background); err != nil {
 		return err
+	}
+	if s.signer != nil {
+		background.Go(func() { s.signer.Run(ctx) })
 	}
 	return s.commands.Run(ctx)
 }
@@ -41,11 +49,6 @@ func (s *Service) Log() *events.Log { return s.log }
 
 // Reader reads the tables.
 func (s *Service) Reader() *projections.Reader { return s.reader }
-
-// Verify compares the tables with the fold of the log; see [projections.Verify].
-func (s *Service) Verify(ctx context.Context, options projections.VerifyOptions) (projections.Report, error) {
-	return projections.Verify(ctx, s.pool, options)
-}
 
 // CallbackURL is what has to be registered as the redirect URI of the OAuth application of a connection.
 func (s *Service) CallbackURL(forgeType string) string {
@@ -89,6 +92,7 @@ func (s *Service) ready(ctx context.Context) forgehttp.Readiness {
 	check("log", "written by this version's folds", projections.CheckVersions(ctx, s.pool), events.ErrOutdated, events.ErrBehind)
 	groups, err := s.Subscriptions().List(ctx)
 	check("feed", feedDetail(groups), err)
+	check("signed", s.signingDetail(head.Position), nil)
 	return readiness
 }
 

@@ -13,12 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
-	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/internal/pgtest"
 	"github.com/forgeauth/forgeauth/migrations"
@@ -140,7 +138,7 @@ func TestANewerFoldStopsTheOlderProcess(t *testing.T) {
 	if _, err := forgeauth.Open(t.Context(), h.config); !errors.Is(err, events.ErrOutdated) {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := s.Verify(t.Context(), projections.VerifyOptions{Repair: true}); !errors.Is(err, events.ErrOutdated) {
+	if _, err := s.Verify(t.Context(), forgeauth.VerifyOptions{Repair: true}); !errors.Is(err, events.ErrOutdated) {
 		t.Errorf("repair by the older: %v", err)
 	}
 	if after := readLog(t.Context(), t, s); len(after) != len(before) {
@@ -165,7 +163,7 @@ func TestAnOlderFoldIsRepairedAtBoot(t *testing.T) {
 	if err := running.ClearActiveForge(t.Context()); !errors.Is(err, events.ErrBehind) {
 		t.Errorf("an append: %v", err)
 	}
-	if report, err := running.Verify(t.Context(), projections.VerifyOptions{}); err != nil || len(report.Differences) != 1 {
+	if report, err := running.Verify(t.Context(), forgeauth.VerifyOptions{}); err != nil || len(report.Tables.Differences) != 1 {
 		t.Errorf("the difference: %v %+v", err, report)
 	}
 	repaired := h.open(t)
@@ -246,6 +244,7 @@ func TestARuntimeRoleServesEveryFlow(t *testing.T) {
 		t.Errorf("the owner is not warned: %s", ownerWarnings.String())
 	}
 	h.config.DatabaseURL = secret.New(at.String())
+	h.signs(t)
 	s := h.open(t, warned(&warnings))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -293,7 +292,14 @@ func TestARuntimeRoleServesEveryFlow(t *testing.T) {
 	if _, err := conn.Exec(ctx, `UPDATE active_forge_type SET forge_type = 'x'; UPDATE projections SET version = version - 1`); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Sign(ctx); err != nil {
+		t.Errorf("sign: %v", err)
+	}
+	h.rotates()
 	repairing := h.open(t, warned(&warnings))
+	if appended, err := repairing.Commands().RotateKeys(ctx, caller); err != nil || len(appended) != 1 {
+		t.Errorf("rotate the keys: %v", err)
+	}
 	cancel()
 	if err := <-running; err != nil {
 		t.Errorf("run: %v", err)
@@ -378,58 +384,6 @@ func TestReadsAreOneQuery(t *testing.T) {
 		if got := count.Load(); got != want {
 			t.Errorf("%s: %d queries in %d times", name, got, times)
 		}
-	}
-}
-
-// What the error for a lost key says to do as the last resort: the log, the accounts and the claim stay, and every forge is
-// signed in to again. Nothing is sent to a forge that could not be opened.
-func TestALostKeyCostsTheTokensAndNothingElse(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, "gitea", "gitlab")
-	closing := h.open(t)
-	b := h.claim(t, "gitea")
-	mustSignIn(t, b, "gitlab", "ada", nil)
-	before := readLog(t.Context(), t, closing)
-	closeService(t, closing)
-	h.services = nil
-	h.config.EncryptionKey = secret.New(randomKey())
-	refuses[*vault.WrongKeyError](t, h, "delete, as the owner of the tables, what is in data_keys and vault_check", func(*forgeauth.Config) {})
-	if _, err := h.db.Conn(t).Exec(t.Context(), `DELETE FROM data_keys; DELETE FROM vault_check`); err != nil {
-		t.Fatal(err)
-	}
-	s := h.open(t)
-	if _, err := s.GetOperatorAdapter(t.Context()); !errors.Is(err, forge.ErrNeedsReauth) {
-		t.Errorf("a token that cannot be opened: %v", err)
-	}
-	if a, err := b.get(t.Context(), "/me"); err != nil || a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a session of the lost key: %v %d", err, a.StatusCode)
-	}
-	again := h.browser()
-	for _, name := range []string{"gitlab", "gitea"} {
-		mustSignIn(t, again, name, "ada", nil)
-		if a, err := again.get(t.Context(), "/forge/repositories"); err != nil || a.StatusCode != http.StatusOK {
-			t.Errorf("%s: %v %d %s", name, err, a.StatusCode, a.body)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	running := make(chan error, 1)
-	go func() { running <- s.Run(ctx) }()
-	pool := h.db.Pool(t)
-	for left := 1; left > 0; {
-		if err := pool.QueryRow(ctx, `SELECT count(*) FROM token_revocations`).Scan(&left); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cancel()
-	if err := <-running; err != nil {
-		t.Error(err)
-	}
-	if n := h.forges["gitlab"].Count(forgetest.RevokeEndpoint); n != 0 {
-		t.Errorf("a token that cannot be opened was revoked %d times", n)
-	}
-	log := checkInvariants(t.Context(), t, s, pool)
-	if diff := cmp.Diff(before, log[:len(before)]); diff != "" {
-		t.Error(diff)
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth"
 )
 
 // A deployment of a schema before refreshes were known is migrated and opened: its rows are folded anew, and its tokens work.
@@ -31,9 +31,9 @@ func TestRowsFromBeforeRefreshesAreFoldedAnew(t *testing.T) {
 	}
 	h.services = nil
 	s = h.open(t)
-	report, err := s.Verify(t.Context(), projections.VerifyOptions{})
-	if err != nil || len(report.Differences) > 0 {
-		t.Errorf("%+v, %v", report.Differences, err)
+	report, err := s.Verify(t.Context(), forgeauth.VerifyOptions{})
+	if err != nil || len(report.Tables.Differences) > 0 {
+		t.Errorf("%+v, %v", report.Tables.Differences, err)
 	}
 	row, err := s.Reader().Token(t.Context(), "gitea")
 	if err != nil || !row.GrantedAt.Equal(row.CreatedAt) {

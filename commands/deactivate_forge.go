@@ -13,6 +13,7 @@ const (
 	deactivatedCleared      = "cleared"
 	deactivatedDisconnected = "disconnected"
 	deactivatedRebound      = "rebound"
+	deactivatedForgotten    = "forgotten"
 )
 
 // DeactivateForge leaves no forge active; all stay connected. It returns the ForgeDeactivated, or no event if none was

@@ -17,6 +17,7 @@ const (
 	endedExpired        = "expired"
 	endedAccountRemoved = "account_removed"
 	endedUnknown        = "unknown_account"
+	endedKeysReset      = "keys_reset"
 )
 
 // EndSession signs a session out. Tokens stay as they are. It returns the SessionEnded, or no event if the session has

@@ -22,6 +22,7 @@ const (
 	reasonDisconnected = "disconnected"
 	reasonReplaced     = "replaced"
 	reasonRebound      = "rebound"
+	reasonForgotten    = "forgotten"
 )
 
 // How a revocation was settled.
@@ -29,6 +30,7 @@ const (
 	outcomeConfirmed   = "confirmed"
 	outcomeUnsupported = "unsupported"
 	outcomeGivenUp     = "given_up"
+	outcomeShredded    = "shredded"
 	outcomePending     = "pending" // not yet
 )
 

@@ -49,6 +49,9 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	DeliverySkipped{}.fact():           decode[DeliverySkipped],
 	ReplayRequested{}.fact():           decode[ReplayRequested],
 	RelayRemoved{}.fact():              decode[RelayRemoved],
+	KeysRotated{}.fact():               decode[KeysRotated],
+	KeysReset{}.fact():                 decode[KeysReset],
+	RepairForced{}.fact():              decode[RepairForced],
 }
 
 // Types returns the name of every type of event that this program knows, sorted.

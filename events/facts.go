@@ -204,8 +204,8 @@ type (
 	TokenRevoked struct {
 		ForgeType string    `json:"forge_type"`
 		DataKey   uuid.UUID `json:"data_key"`
-		// Outcome is confirmed (the forge says so), unsupported (the forge cannot) or given_up (it did not answer, or the
-		// connection is no longer configured).
+		// Outcome is confirmed (the forge says so), unsupported (the forge cannot), given_up (it did not answer, or the
+		// connection is no longer configured) or shredded (a person did not want to wait for it).
 		Outcome string `json:"outcome"`
 		// Page is where the account's owner can withdraw the grant at the forge; empty where that is not needed.
 		Page string `json:"page"`
@@ -307,6 +307,25 @@ type (
 		// Position is what its cursor was: events of its types behind that it was never given.
 		Position int64 `json:"position"`
 	}
+
+	// KeysRotated says that what previous keys of the operator had sealed is sealed under the present one. Stream custody.
+	KeysRotated struct {
+		KeyID string `json:"key_id"` // of the present key; see vault.MasterKey.KeyID
+		// DataKeys is how many data keys were wrapped anew.
+		DataKeys int `json:"data_keys"`
+	}
+
+	// KeysReset says that every data key was shredded, so that another key of the operator can be taken. What became of each
+	// token is said on its own stream. Stream custody.
+	KeysReset struct {
+		DataKeys int `json:"data_keys"` // how many
+	}
+
+	// RepairForced says that the tables were made equal to a log that contradicts what was signed. Stream custody.
+	RepairForced struct {
+		Findings    int `json:"findings"`    // what contradicts it
+		Differences int `json:"differences"` // what was changed in the tables
+	}
 )
 
 // The verdicts of a [TokenRefreshFailed] on the token that was to be refreshed.
@@ -353,6 +372,10 @@ func (RelayEnabled) fact() kind    { return kind{"RelayEnabled", 1} }
 func (DeliverySkipped) fact() kind { return kind{"DeliverySkipped", 1} }
 func (ReplayRequested) fact() kind { return kind{"ReplayRequested", 1} }
 func (RelayRemoved) fact() kind    { return kind{"RelayRemoved", 1} }
+
+func (KeysRotated) fact() kind  { return kind{"KeysRotated", 1} }
+func (KeysReset) fact() kind    { return kind{"KeysReset", 1} }
+func (RepairForced) fact() kind { return kind{"RepairForced", 1} }
 
 // TypeOf returns the event type of a fact, as stored: the name of its struct.
 func TypeOf(f Fact) string { return f.fact().name }

@@ -136,15 +136,15 @@ func (f *Feed) Head() int64 { return f.tail.position() }
 
 // Structured returns a record of this log as one JSON document: the CloudEvent in structured mode.
 func (f *Feed) Structured(ctx context.Context, r Record) ([]byte, error) {
-	source, err := f.sourceName(ctx)
+	source, err := f.Source(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return Structured(newMessage(source, r, uuid.Nil))
 }
 
-// sourceName is what the deployment's CloudEvents name as their source.
-func (f *Feed) sourceName(ctx context.Context) (string, error) {
+// Source is what the deployment's CloudEvents name as their source.
+func (f *Feed) Source(ctx context.Context) (string, error) {
 	if source := f.source.Load(); source != nil {
 		return *source, nil
 	}

@@ -40,7 +40,7 @@ func (r *run) read(ctx context.Context) (p page) {
 }
 
 func (r *run) prepare(ctx context.Context, after int64) (p page) {
-	source, err := r.feed.sourceName(ctx)
+	source, err := r.feed.Source(ctx)
 	if err != nil {
 		return page{err: err}
 	}

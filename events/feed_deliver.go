@@ -79,7 +79,7 @@ func (r *run) deliver(ctx context.Context, d Delivery, mark func(context.Context
 // give sends the message and waits for the handler. abandoned says that the handler was given it and did not say what became of it:
 // it may still be at work.
 func (r *run) give(ctx context.Context, d Delivery, tx pgx.Tx) (_ outcome, abandoned bool, err error) {
-	source, err := r.feed.sourceName(ctx)
+	source, err := r.feed.Source(ctx)
 	if err != nil {
 		return stopped, false, err
 	}

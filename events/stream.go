@@ -17,6 +17,8 @@ const (
 	StreamActiveForge Stream = "active-forge"
 	// StreamDenials says who was turned away.
 	StreamDenials Stream = "denials"
+	// StreamCustody says what was done to the keys and, against the log, to the tables.
+	StreamCustody Stream = "custody"
 )
 
 const (

@@ -11,6 +11,7 @@ import (
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/proof"
 )
 
 // The codes of problems that begin in this package. Those of a failed sign-in come with *[commands.LoginError].
@@ -34,6 +35,8 @@ const (
 	codeBadReturn             code = "bad_return"
 	codeBadCursor             code = "bad_cursor"
 	codeBadPosition           code = "bad_position"
+	codeNoCheckpoint          code = "no_checkpoint"
+	codeNoTile                code = "no_tile"
 	codePositionAhead         code = "position_ahead"
 	codeUnknownType           code = "unknown_type"
 	codeNotAcceptable         code = "not_acceptable"
@@ -107,6 +110,8 @@ var catalogue = map[code]entry{
 		400, "That is no position of the log",
 		"Last-Event-ID is the id of the last event that was received. Without it, from is now, beginning, a position or a time such as 2026-01-31T00:00:00Z.",
 	},
+	codeNoCheckpoint: {404, "Nothing has been signed", "Set FORGEAUTH_SIGNING_KEY: the log is signed within a second of the first event."},
+	codeNoTile:       {404, "The tree has no such tile", "Tiles are those of C2SP tlog-tiles, up to the size of a checkpoint that was served."},
 	codePositionAhead: {
 		409, "The log ends before that position",
 		"It may have been restored from a backup, in which case what followed may differ from what was received. Look at the state anew, then start with from=now.",
@@ -183,6 +188,8 @@ var codes = []struct {
 	{events.ErrUnknownEvent, codeOutdated},
 	{events.ErrBehind, codeBehind},
 	{events.ErrUnreadable, codeTemporarilyUnreadable},
+	{proof.ErrNoCheckpoint, codeNoCheckpoint},
+	{proof.ErrNoTile, codeNoTile},
 	{context.DeadlineExceeded, codeTimeout},
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/proof"
 )
 
 // Config is what the handler stands on.
@@ -22,6 +23,9 @@ type Config struct {
 	Commands *commands.Commands
 	// Log is read for the last events on the operator's page.
 	Log *events.Log
+	// Tree is the Merkle tree over the log. With PublicTree its hashes are for anybody, else for a session.
+	Tree       *proof.Tree
+	PublicTree bool
 	// Feed is followed by GET /events.
 	Feed *events.Feed
 	// Draining is closed when the process is about to end: streams, which have no end of their own, end then.
@@ -111,6 +115,7 @@ func (s *server) route(r chi.Router) {
 		r.Get("/oauth/{forge}/init", s.visitor(s.offerLogin))
 		r.Post("/logout", s.visitor(s.logout))
 
+		s.routeLog(r)
 		r.Get("/", s.visitor(s.home))
 		r.Get("/me", s.operator(s.me))
 		r.Get("/forges", s.operator(s.forges))

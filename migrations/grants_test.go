@@ -123,8 +123,11 @@ var wanted = map[string]string{
 	"active_forge_type":     "DELETE INSERT SELECT UPDATE",
 	"operator":              "DELETE INSERT SELECT UPDATE",
 	"operator_sessions":     "DELETE INSERT SELECT UPDATE",
-	"data_keys":             "DELETE INSERT SELECT",
-	"vault_check":           "INSERT SELECT",
+	"data_keys":             "DELETE INSERT SELECT UPDATE",
+	"vault_check":           "DELETE INSERT SELECT UPDATE",
+	"log_checkpoints":       "INSERT SELECT UPDATE",
+	"log_tiles":             "INSERT SELECT UPDATE",
+	"log_tree":              "SELECT UPDATE",
 	"setup_code":            "DELETE INSERT SELECT UPDATE",
 	"deployment":            "SELECT",
 	"subscriptions":         "DELETE INSERT SELECT UPDATE",
@@ -238,7 +241,7 @@ func TestNobodyRewritesTheLog(t *testing.T) {
 	}
 	for _, statement := range []string{
 		"ALTER TABLE events DISABLE TRIGGER ALL", "DROP TABLE events", "SET session_replication_role = replica",
-		"CREATE TABLE " + db.Schema + ".mine ()", "UPDATE data_keys SET wrapped = 'x'", "DELETE FROM vault_check", "DELETE FROM forgeauth_migrations",
+		"CREATE TABLE " + db.Schema + ".mine ()", "DELETE FROM log_tree", "DELETE FROM log_checkpoints", "DELETE FROM forgeauth_migrations",
 		"CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
 	} {
 		if _, err := runtime.Exec(t.Context(), statement); sqlState(err) != "42501" {

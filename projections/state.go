@@ -1,7 +1,9 @@
 package projections
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -46,6 +48,18 @@ func (s *State) Token(forgeType string) (Token, bool) {
 func (s *State) Revocation(dataKey uuid.UUID) (Revocation, bool) {
 	row, ok := s.revocations.live[dataKey]
 	return row, ok
+}
+
+// Pending returns the revocations of a connection's tokens that wait for the forge, by data key.
+func (s *State) Pending(forgeType string) []Revocation {
+	var pending []Revocation
+	for _, row := range s.revocations.live {
+		if row.ForgeType == forgeType {
+			pending = append(pending, row)
+		}
+	}
+	slices.SortFunc(pending, func(a, b Revocation) int { return bytes.Compare(a.DataKey[:], b.DataKey[:]) })
+	return pending
 }
 
 // Active returns the active forge.
@@ -95,7 +109,8 @@ func (s *State) Apply(e events.Event) error {
 	case events.SessionStarted, events.SessionExtended, events.SessionEnded:
 		return applySession(&s.sessions, e)
 	case events.LoginDenied, events.LoginsDenied,
-		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested, events.RelayRemoved:
+		events.RelayDisabled, events.RelayEnabled, events.DeliverySkipped, events.ReplayRequested, events.RelayRemoved,
+		events.KeysRotated, events.KeysReset, events.RepairForced:
 		// Facts for the reader of the log; no table shows them.
 	default:
 		return fmt.Errorf("event %d: %s: %w", e.Position, e.Type, events.ErrUnknownEvent)

@@ -143,6 +143,9 @@ func ParsePolicy(public ...string) (Policy, error) {
 	return p, nil
 }
 
+// Origin is the name of the log.
+func (p Policy) Origin() string { return p.origin }
+
 func (p Policy) torchwood() torchwood.Policy {
 	if len(p.verifiers) == 0 {
 		return torchwood.OriginPolicy("") // knows no key

@@ -145,4 +145,3 @@ func (b *bench) exec(t *testing.T, statements ...string) {
 		}
 	}
 }
-

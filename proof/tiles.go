@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"filippo.io/torchwood"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/tlog"
@@ -36,8 +37,21 @@ type Tree struct {
 // NewTree returns the tree in the current schema of the pool's connections.
 func NewTree(pool *pgxpool.Pool) *Tree { return &Tree{db: pool} }
 
+// TilePath names a tile: its level, its number and how much of it is asked for. Its height is 8.
+type TilePath = tlog.Tile
+
+// ParseTilePath reads the path of a tile relative to the log's (C2SP tlog-tiles): tile/<L>/<N>[.p/<W>] or tile/entries/<N>[.p/<W>].
+// What is no such path names no tile: [ErrNoTile].
+func ParseTilePath(path string) (TilePath, error) {
+	tile, err := torchwood.ParseTilePath(path)
+	if err != nil || tile.L >= maxLevels {
+		return TilePath{}, ErrNoTile
+	}
+	return tile, nil
+}
+
 // Tile returns the hashes of a tile, 32 bytes each, of which there are t.W; or [ErrNoTile]. The tile's height is 8.
-func (t *Tree) Tile(ctx context.Context, tile tlog.Tile) ([]byte, error) {
+func (t *Tree) Tile(ctx context.Context, tile TilePath) ([]byte, error) {
 	var hashes []byte
 	err := t.db.QueryRow(ctx, `SELECT hashes FROM log_tiles WHERE level = $1 AND n = $2`, tile.L, tile.N).Scan(&hashes)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && len(hashes) < tile.W*tlog.HashSize {
@@ -51,7 +65,7 @@ func (t *Tree) Tile(ctx context.Context, tile tlog.Tile) ([]byte, error) {
 
 // Entries returns the leaves of a tile of level 0 in the form of an entry bundle: each with its length before it, in 2 bytes.
 // Only what the tree has advanced over is returned; [ErrNoTile] if that is less than the tile's width.
-func (t *Tree) Entries(ctx context.Context, log *events.Log, tile tlog.Tile) ([]byte, error) {
+func (t *Tree) Entries(ctx context.Context, log *events.Log, tile TilePath) ([]byte, error) {
 	if size, err := t.Size(ctx); err != nil {
 		return nil, err
 	} else if tile.N*tileWidth+int64(tile.W) > size {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ func (v *Vault) SealCookie(purpose string, plaintext []byte, expires time.Time) 
 	sealed := cookieContext(purpose)
 	sealed = binary.BigEndian.AppendUint64(sealed, uint64(expires.UnixMilli()))
 	sealed = append(sealed, plaintext...)
-	box, err := sealBox(v.rand, v.keys.cookie, sealed)
+	box, err := sealBox(v.rand, v.masters[0].cookie, sealed)
 	clear(sealed)
 	if err != nil {
 		return "", err
@@ -35,7 +36,12 @@ func (v *Vault) OpenCookie(purpose, value string, now time.Time) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("vault: open cookie: %w", ErrCannotOpen) // err would quote the value
 	}
-	plaintext, err := openBox(nil, v.keys.cookie, box)
+	var plaintext []byte
+	for _, master := range v.masters {
+		if plaintext, err = openBox(nil, master.cookie, box); !errors.Is(err, ErrCannotOpen) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("vault: open cookie: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // ErrShredded is returned when a data key is gone, and with it every token that was sealed under it. The connection
@@ -65,7 +64,7 @@ type WrongKeyError struct {
 // Error implements error with the remedies, which differ: a key that opens nothing is another key; one that opens some
 // is the right key over rows that were altered.
 func (e *WrongKeyError) Error() string {
-	const lastResort = "delete, as the owner of the tables, what is in data_keys and vault_check: the log stays, and each forge must be signed in to again"
+	const lastResort = "run `forgeauth keys reset`: the log stays, and each forge must be signed in to again"
 	found := fmt.Sprintf("%d of %d stored data keys do not open", e.Unreadable, e.Stored)
 	if e.CanaryFailed {
 		found += ", nor does the canary in vault_check"
@@ -75,11 +74,11 @@ func (e *WrongKeyError) Error() string {
 			"restore them from a backup, or, if there is none, %s", found, KeyVariable, lastResort)
 	}
 	return fmt.Sprintf("%s is not the key that this database was sealed under (%s): start with the former key, from a "+
-		"backup of the environment or the key file, or, if it is lost, %s", KeyVariable, found, lastResort)
+		"backup of the environment or the key file, or name it in %s_PREVIOUS, or, if it is lost, %s", KeyVariable, found, KeyVariable, lastResort)
 }
 
-// Check is run at boot, before anything is sealed. Every stored data key and the canary must open under the operator's
-// key, or it fails with a [*WrongKeyError]. The canary is one sealed row in vault_check, so that another key is found
+// Check is run at boot, before anything is sealed or hashed. Every stored data key and the canary must open under the operator's
+// key or a previous one, or it fails with a [*WrongKeyError]. The canary is one sealed row in vault_check, so that another key is found
 // even while no token is stored; where there is none yet and every data key opens, Check inserts it. Data keys are
 // streamed: memory does not grow with their number. Several processes may check at once; q must see what others have
 // committed meanwhile, so a transaction must be READ COMMITTED.
@@ -97,7 +96,15 @@ func (v *Vault) Check(ctx context.Context, q Querier) error {
 			return err
 		}
 	}
-	if opens := sealed == nil || v.opensCanary(sealed); !opens || unreadable > 0 {
+	opens := sealed == nil
+	if !opens {
+		var hashes *hashKeys
+		if _, hashes = v.openCanary(sealed); hashes != nil {
+			opens = true
+			v.hashes.Store(hashes)
+		}
+	}
+	if !opens || unreadable > 0 {
 		return &WrongKeyError{CanaryFailed: !opens, Unreadable: unreadable, Stored: stored}
 	}
 	return nil
@@ -110,7 +117,7 @@ func (v *Vault) CheckCanary(ctx context.Context, q Querier) error {
 	if err != nil {
 		return err
 	}
-	if sealed != nil && !v.opensCanary(sealed) {
+	if key, _ := v.openCanary(sealed); sealed != nil && key < 0 {
 		return &WrongKeyError{CanaryFailed: true}
 	}
 	return nil
@@ -118,27 +125,16 @@ func (v *Vault) CheckCanary(ctx context.Context, q Querier) error {
 
 // countUnreadable tries every stored data key.
 func (v *Vault) countUnreadable(ctx context.Context, q Querier) (stored, unreadable int, err error) {
-	rows, err := q.Query(ctx, `SELECT id, wrapped FROM data_keys`)
-	if err != nil {
-		return 0, 0, fmt.Errorf("vault: read the data keys: %w", err)
-	}
-	var id uuid.UUID
-	var wrapped pgtype.DriverBytes // valid until the next row, and not copied
-	_, err = pgx.ForEachRow(rows, []any{&id, &wrapped}, func() error {
+	err = v.eachKey(ctx, q, func(wrapped WrappedKey) error {
 		stored++
-		_, err := v.Unwrap(WrappedKey{ID: id, Wrapped: wrapped})
-		switch {
-		case errors.Is(err, ErrCannotOpen) || errors.Is(err, ErrWrongContext):
+		_, err := v.Unwrap(wrapped)
+		if errors.Is(err, ErrCannotOpen) || errors.Is(err, ErrWrongContext) {
 			unreadable++
 			return nil
-		default:
-			return err
 		}
+		return err
 	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("vault: check the data keys: %w", err)
-	}
-	return stored, unreadable, nil
+	return stored, unreadable, err
 }
 
 // readCanary returns the canary, or nil while there is none.
@@ -154,7 +150,7 @@ func readCanary(ctx context.Context, q Querier) ([]byte, error) {
 // insertCanary inserts the canary and returns the one that is stored, which may be that of a process that was faster
 // and had another key.
 func (v *Vault) insertCanary(ctx context.Context, q Querier) ([]byte, error) {
-	sealed, err := sealBox(v.rand, v.keys.wrapping, canaryContext())
+	sealed, err := sealBox(v.rand, v.masters[0].wrapping, canaryContext())
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +167,6 @@ func (v *Vault) insertCanary(ctx context.Context, q Querier) ([]byte, error) {
 	default:
 		return sealed, nil
 	}
-}
-
-func (v *Vault) opensCanary(sealed []byte) bool {
-	plaintext, err := openBox(nil, v.keys.wrapping, sealed)
-	return err == nil && string(plaintext) == string(canaryContext())
 }
 
 func canaryContext() []byte {

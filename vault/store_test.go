@@ -161,7 +161,7 @@ func TestCheck(t *testing.T) {
 				if !ok || *wrong != *test.want {
 					t.Fatalf("err = %#v, want %#v", err, test.want)
 				}
-				for _, words := range []string{test.words, "OAUTH_ENCRYPTION_KEY", "data_keys and vault_check"} {
+				for _, words := range []string{test.words, "OAUTH_ENCRYPTION_KEY", "forgeauth keys reset"} {
 					if !strings.Contains(err.Error(), words) {
 						t.Errorf("%q does not say %q", err, words)
 					}

@@ -5,9 +5,11 @@ import (
 	"crypto/hmac"
 	cryptorand "crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -22,19 +24,22 @@ const (
 // Vault seals, opens and hashes under the operator's key. It keeps no data key that it has opened, so that a key that is
 // shredded does not live on in it. It is safe for concurrent use.
 type Vault struct {
-	keys MasterKey
-	rand io.Reader
+	masters []MasterKey // the present key, and those before it, which only open
+	hashes  atomic.Pointer[hashKeys]
+	rand    io.Reader
 }
 
-// New returns a vault for the key. Nonces and data keys are read from rand; nil means [crypto/rand.Reader], and
+// New returns a vault that seals under the key, and opens what was sealed under it or one of the previous ones. Nonces and data keys are read from rand; nil means [crypto/rand.Reader], and
 // anything else belongs in a test and is read by one goroutine at a time.
-func New(key MasterKey, rand io.Reader) *Vault {
+func New(key MasterKey, rand io.Reader, previous ...MasterKey) *Vault {
 	if rand == nil {
 		rand = cryptorand.Reader
 	} else {
 		rand = &lockedReader{reader: rand}
 	}
-	return &Vault{keys: key, rand: rand}
+	v := &Vault{masters: append([]MasterKey{key}, previous...), rand: rand}
+	v.hashes.Store(key.hashKeys())
+	return v
 }
 
 // String implements [fmt.Stringer] without a byte of a key.
@@ -48,48 +53,69 @@ func (v *Vault) NewDataKey(id uuid.UUID) (DataKey, WrappedKey, error) {
 		return DataKey{}, WrappedKey{}, fmt.Errorf("vault: read randomness for a data key: %w", err)
 	}
 	key := secret.New(string(material[:]))
-	plaintext := append(dataKeyContext(id), material[:]...)
-	wrapped, err := sealBox(v.rand, v.keys.wrapping, plaintext)
-	clear(plaintext)
+	wrapped, err := v.wrap(id, material[:])
 	clear(material[:])
 	if err != nil {
 		return DataKey{}, WrappedKey{}, err
 	}
-	return DataKey{id: id, key: key, rand: v.rand}, WrappedKey{ID: id, Wrapped: wrapped}, nil
+	return DataKey{id: id, key: key, rand: v.rand}, wrapped, nil
 }
 
-// Unwrap opens a data key as read from its row. It fails with an [*OpenError]: [ErrCannotOpen] under another operator's
-// key or for altered bytes, [ErrWrongContext] when the bytes are those of another id.
-func (v *Vault) Unwrap(w WrappedKey) (DataKey, error) {
-	var buf [128]byte
-	plaintext, err := openBox(buf[:0], v.keys.wrapping, w.Wrapped)
+// wrap seals the material of a data key under the present key.
+func (v *Vault) wrap(id uuid.UUID, material []byte) (WrappedKey, error) {
+	plaintext := append(dataKeyContext(id), material...)
+	wrapped, err := sealBox(v.rand, v.masters[0].wrapping, plaintext)
+	clear(plaintext)
 	if err != nil {
-		return DataKey{}, &OpenError{KeyID: w.ID, Err: err}
+		return WrappedKey{}, err
 	}
-	defer clear(plaintext)
-	material, found := bytes.CutPrefix(plaintext, dataKeyContext(w.ID))
-	if !found || len(material) != derivedLength {
-		return DataKey{}, &OpenError{KeyID: w.ID, Err: ErrWrongContext}
+	return WrappedKey{ID: id, Wrapped: wrapped}, nil
+}
+
+// Unwrap opens a data key as read from its row. It fails with an [*OpenError]: [ErrCannotOpen] under other operators'
+// keys or for altered bytes, [ErrWrongContext] when the bytes are those of another id.
+func (v *Vault) Unwrap(w WrappedKey) (DataKey, error) {
+	key, _, err := v.unwrap(w)
+	return key, err
+}
+
+// unwrap also returns the number of the key that opened it.
+func (v *Vault) unwrap(w WrappedKey) (key DataKey, number int, err error) {
+	var buf [128]byte
+	for i, master := range v.masters {
+		plaintext, err := openBox(buf[:0], master.wrapping, w.Wrapped)
+		if errors.Is(err, ErrCannotOpen) && i < len(v.masters)-1 {
+			continue
+		}
+		if err != nil {
+			return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: err}
+		}
+		defer clear(plaintext)
+		material, found := bytes.CutPrefix(plaintext, dataKeyContext(w.ID))
+		if !found || len(material) != derivedLength {
+			return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: ErrWrongContext}
+		}
+		return DataKey{id: w.ID, key: secret.New(string(material)), rand: v.rand}, i, nil
 	}
-	return DataKey{id: w.ID, key: secret.New(string(material)), rand: v.rand}, nil
+	return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: ErrCannotOpen}
 }
 
 // SessionHash returns the HMAC-SHA-256 of a session's secret under a key of its own. It is what operator_sessions
 // stores and looks up: whoever reads the table learns no cookie, and whoever writes it cannot forge one.
 func (v *Vault) SessionHash(secretBytes []byte) [32]byte {
-	return [32]byte(mac(v.keys.session, secretBytes))
+	return [32]byte(mac(v.hashes.Load().session, secretBytes))
 }
 
 // HashCode returns the HMAC-SHA-256 of a setup or recovery code under a key of its own: 32 bytes. The code is hashed
 // as it is; whoever accepts codes in several spellings normalises them first. Compare with [crypto/hmac.Equal].
 func (v *Vault) HashCode(code string) []byte {
-	return mac(v.keys.code, []byte(code))
+	return mac(v.hashes.Load().code, []byte(code))
 }
 
 // Fingerprint returns the HMAC-SHA-256 of a token under a key of its own: 32 bytes. Two tokens with one fingerprint are the
 // same token; without the operator's key a fingerprint says nothing.
 func (v *Vault) Fingerprint(token secret.Text) []byte {
-	return mac(v.keys.token, []byte(token.Reveal()))
+	return mac(v.hashes.Load().token, []byte(token.Reveal()))
 }
 
 func mac(key secret.Text, message []byte) []byte {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/forgeauth/forgeauth/forge"
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/internal/localpg"
+	"github.com/forgeauth/forgeauth/proof"
 	"github.com/forgeauth/forgeauth/secret"
 )
 
@@ -148,7 +150,8 @@ type demoHouse struct {
 	origin     string
 	a, b       standIn
 	deployment *deployment
-	lasting    bool // the database is not ours, and stays
+	lasting    bool   // the database is not ours, and stays
+	kept       string // the folder of the newest checkpoint
 	logger     *slog.Logger
 }
 
@@ -194,9 +197,14 @@ func (p *program) openDemo(ctx context.Context, o demoOptions, e forgeauth.Envir
 		}
 		e.Config.DatabaseURL = secret.New(d.deployment.postgres.URL())
 	}
+	signing, err := d.signing()
+	if err != nil {
+		return nil, err
+	}
 	d.deployment.service, err = forgeauth.Open(ctx, forgeauth.Config{
 		DatabaseURL: e.Config.DatabaseURL, MigrateOnOpen: true,
 		EncryptionKey: secret.New(rand.Text() + rand.Text()),
+		Signing:       signing,
 		Listen:        d.listener.Addr().String(), PublicURL: d.origin,
 		Connections: []forge.Connection{d.a.connection, d.b.connection},
 		Logger:      d.logger,
@@ -205,6 +213,18 @@ func (p *program) openDemo(ctx context.Context, o demoOptions, e forgeauth.Envir
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	return d, nil
+}
+
+// signing makes a key for this demo and a place for its newest checkpoint.
+func (d *demoHouse) signing() (forgeauth.SigningConfig, error) {
+	key, _, err := proof.GenerateKey("demo.forgeauth.example/log")
+	if err != nil {
+		return forgeauth.SigningConfig{}, err
+	}
+	if d.kept, err = os.MkdirTemp("", "forgeauth-demo-*"); err != nil {
+		return forgeauth.SigningConfig{}, fmt.Errorf("make a place for the checkpoint: %w", err)
+	}
+	return forgeauth.SigningConfig{Key: key, CheckpointFile: filepath.Join(d.kept, "checkpoint")}, nil
 }
 
 func (d *demoHouse) startForge(ctx context.Context, kind forge.Kind, dialect forgetest.Dialect, account int64, repositories int) (standIn, error) {
@@ -277,5 +297,9 @@ func (d *demoHouse) close(ctx context.Context) error {
 	if d.deployment == nil {
 		return nil
 	}
-	return d.deployment.close(ctx)
+	err := d.deployment.close(ctx)
+	if d.kept != "" {
+		err = errors.Join(err, os.RemoveAll(d.kept))
+	}
+	return err
 }

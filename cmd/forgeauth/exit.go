@@ -22,7 +22,7 @@ const (
 	exitOK          exitCode = 0   // what was asked for has been done
 	exitFailure     exitCode = 1   // it could not be done; standard error says why and what to do next
 	exitUsage       exitCode = 2   // the command line or the configuration is wrong; nothing was tried
-	exitDifferences exitCode = 3   // verify found that the tables differ from the log, and was not told to repair them
+	exitDifferences exitCode = 3   // a check found that something does not hold: tables, log, vault or a proof
 	exitInterrupted exitCode = 130 // ended by a signal before it was done
 )
 
@@ -48,8 +48,8 @@ func oneArgument(name string) cobra.PositionalArgs {
 	}
 }
 
-// errDifferences ends verify with its exit code; the differences have been printed.
-var errDifferences = errors.New("the tables differ from the log")
+// errDifferences ends a check that found something with its exit code; what was found has been printed.
+var errDifferences = errors.New("what is stored contradicts itself")
 
 // codeOf returns what to exit with.
 func codeOf(err error) exitCode {

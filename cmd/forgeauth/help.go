@@ -32,8 +32,8 @@ const exitCodesHelp = `  0    What was asked for has been done.
   1    It could not be done. Standard error says why, and what to do next.
   2    The command line or the configuration is wrong. Nothing was tried; all
        faults are listed at once.
-  3    verify found that tables differ from the log, and was not told to repair
-       them.
+  3    A check found what does not hold: verify (tables that it repaired do not
+       count), audit prove or audit check.
   130  Ended by a signal before it was done. serve, told to end by SIGINT or
        SIGTERM, shuts down and exits with 0; a second signal ends it at once,
        with this code. Nothing that was committed is lost.`

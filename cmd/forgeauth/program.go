@@ -68,6 +68,8 @@ func (p *program) root() *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupDatabase, Title: "Database:"},
 		&cobra.Group{ID: groupCustody, Title: "Who may sign in:"},
+		&cobra.Group{ID: groupAudit, Title: "What happened:"},
+		&cobra.Group{ID: groupKeys, Title: "Keys:"},
 		&cobra.Group{ID: groupFeed, Title: "Who is given the log:"},
 	)
 	for _, add := range []struct {
@@ -79,6 +81,8 @@ func (p *program) root() *cobra.Command {
 		{groupCustody, []*cobra.Command{
 			p.loginCommand(), p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand(),
 		}},
+		{groupAudit, []*cobra.Command{p.auditCommand()}},
+		{groupKeys, []*cobra.Command{p.keysCommand(), p.forgetCommand()}},
 		{groupFeed, []*cobra.Command{p.subscriptionsCommand(), p.replayToCommand()}},
 		{"", helpTopics()},
 	} {
@@ -94,6 +98,8 @@ const (
 	groupRun      = "run"
 	groupDatabase = "database"
 	groupCustody  = "custody"
+	groupAudit    = "audit"
+	groupKeys     = "keys"
 	groupFeed     = "feed"
 )
 
