@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"

@@ -176,8 +176,8 @@ func TestShreddedMeansShredded(t *testing.T) {
 		}
 		sealed++
 		key, err := thief.Load(t.Context(), pool, fact.DataKey)
-		if gone := fact.Account.ForgeType == "gitlab"; gone != errors.Is(err, vault.ErrShredded) {
-			t.Errorf("the data key of %s: %v", fact.Account.ForgeType, err)
+		if gone := fact.ForgeType == "gitlab"; gone != errors.Is(err, vault.ErrShredded) {
+			t.Errorf("the data key of %s: %v", fact.ForgeType, err)
 		}
 		if err != nil {
 			continue
@@ -187,7 +187,7 @@ func TestShreddedMeansShredded(t *testing.T) {
 			t.Fatal(err)
 		}
 		context := vault.Context{
-			Connection: fact.Account.ForgeType, Origin: fact.Account.BaseURL, AccountID: fact.Account.AccountID,
+			Connection: fact.ForgeType, Origin: fact.BaseURL, AccountID: fact.AccountID,
 			Field: vault.FieldAccessToken, KeyID: fact.DataKey,
 		}
 		if _, err := key.Open(context, tokens.Access); err != nil {

@@ -58,7 +58,7 @@ func (s *Service) openSigner(ctx context.Context) (err error) {
 		return ErrNoCheckpointFile
 	}
 	s.signer = proof.NewSigner(proof.SignerConfig{
-		Pool: s.pool, Feed: s.feed, Keys: s.keys, Kept: proof.Kept(signing.CheckpointFile), Signed: func(checkpoint string) { s.couriers.offer(checkpoint) }, Logger: s.config.Logger,
+		Pool: s.pool, Feed: s.feed, Keys: s.keys, Kept: proof.Kept(signing.CheckpointFile), Signed: func(checkpoint string) { s.couriers.offer(checkpoint) }, Logger: s.config.Logger, NewID: s.config.NewID,
 	})
 	s.metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -79,13 +79,13 @@ func (s *Service) openSigner(ctx context.Context) (err error) {
 }
 
 // Sign has everything that was appended signed before it returns; while [Service.Run] runs, that happens by itself within a second.
-// It fails with [proof.ErrNoCheckpoint] where there is no signing key, or if the signer refuses with a *[proof.RefusedError].
+// It fails with [proof.ErrNoCheckpoint] where there is no signing key, with
+// [proof.ErrLeased] where another process signs, and with a *[proof.RefusedError] if the log contradicts what was signed.
 func (s *Service) Sign(ctx context.Context) error {
 	if s.signer == nil {
 		return proof.ErrNoCheckpoint
 	}
-	_, err := s.signer.Advance(ctx)
-	return err
+	return s.signer.Advance(ctx)
 }
 
 // signingDetail says on GET /readyz how far the log is signed. A log that is not is served all the same: to take the operator's
@@ -148,7 +148,7 @@ func (s *Service) runCourier(ctx context.Context, to relay.Destination, name str
 		case checkpoint = <-newest:
 		case <-retry.C:
 		}
-		if err := relay.PublishCheckpoint(ctx, to, source, uuid.New(), checkpoint); err != nil && ctx.Err() == nil {
+		if err := relay.PublishCheckpoint(ctx, to, source, s.config.NewID(), s.config.Now(), checkpoint); err != nil && ctx.Err() == nil {
 			logger.WarnContext(ctx, "could not deliver a checkpoint; it is tried again", "in", wait, "error", err)
 			retry.Reset(wait)
 			wait = min(2*wait, longest)

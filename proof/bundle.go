@@ -145,8 +145,10 @@ func splitBundle(bundle string) (index int64, checkpoint string, err error) {
 	}
 	for line := range strings.Lines(head) {
 		if number, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "index "); ok {
-			index, err = strconv.ParseInt(number, 10, 64)
-			return index, checkpoint, err
+			if index, err = strconv.ParseInt(number, 10, 64); err != nil {
+				return 0, "", fmt.Errorf("its index: %w", err)
+			}
+			return index, checkpoint, nil
 		}
 	}
 	return 0, "", errors.New("it has no index")

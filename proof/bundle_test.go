@@ -21,19 +21,19 @@ import (
 const goldenPublic = "testdata/public-key"
 
 // golden returns the bundle in testdata and what accepts it.
-func golden(t testing.TB) (bundle string, policy proof.Policy, public string) {
-	t.Helper()
+func golden(tb testing.TB) (bundle string, policy proof.Policy, public string) {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "bundle"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	key, err := os.ReadFile(goldenPublic)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	public = strings.TrimSpace(string(key))
 	if policy, err = proof.ParsePolicy(public); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(text), policy, public
 }

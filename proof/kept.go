@@ -30,12 +30,15 @@ func (k Kept) Read() (string, error) {
 }
 
 // write replaces the file: after a crash it holds the old checkpoint or the new one.
-func (k Kept) write(checkpoint string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keep the checkpoint: %w", err)
-		}
-	}()
+func (k Kept) write(checkpoint string) error {
+	if err := k.replace(checkpoint); err != nil {
+		return fmt.Errorf("keep the checkpoint: %w", err)
+	}
+	return nil
+}
+
+//nolint:wrapcheck // write does
+func (k Kept) replace(checkpoint string) error {
 	dir := filepath.Dir(string(k))
 	file, err := os.CreateTemp(dir, "."+filepath.Base(string(k))+"-*")
 	if err != nil {

@@ -70,8 +70,8 @@ func (e Entry) Leaf() []byte {
 	text(string(e.Stream))
 	b = binary.BigEndian.AppendUint64(b, uint64(e.StreamVersion)) //nolint:gosec // versions are not negative
 	text(e.Type)
-	b = binary.BigEndian.AppendUint16(b, uint16(e.Schema))                 //nolint:gosec // schemas are not negative
-	b = binary.BigEndian.AppendUint64(b, uint64(e.OccurredAt.UnixMicro())) //nolint:gosec // two's complement
+	b = binary.BigEndian.AppendUint16(b, uint16(e.Schema)) //nolint:gosec // schemas are not negative
+	b = binary.BigEndian.AppendUint64(b, uint64(e.OccurredAt.UnixMicro()))
 	text(e.Actor)
 	b = append(b, e.CorrelationID[:]...)
 	text(string(e.Payload))

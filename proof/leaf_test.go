@@ -45,7 +45,7 @@ func TestLeavesNeverChange(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want, err := os.ReadFile(path)
+		want, err := os.ReadFile(path) //nolint:gosec // in testdata
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,8 @@ type SignerConfig struct {
 	Kept Kept
 	// Signed, if not nil, is called with each checkpoint after it was stored. It must not block.
 	Signed func(checkpoint string)
-	Logger *slog.Logger // nil discards
+	Logger *slog.Logger     // nil discards
+	NewID  func() uuid.UUID // nil draws random ones
 }
 
 // Signer advances the tree right behind the appends, and signs. Any number of processes may run one: the one that holds the lease
@@ -65,15 +66,19 @@ func NewSigner(config SignerConfig) *Signer {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Signer{config: config, log: events.NewLog(config.Pool), id: uuid.New()}
+	if config.NewID == nil {
+		config.NewID = uuid.New
+	}
+	return &Signer{config: config, log: events.NewLog(config.Pool), id: config.NewID()}
 }
 
 // Err returns why the signer refuses to sign, a *[RefusedError], or nil if it does not.
 func (s *Signer) Err() error {
-	if refused := s.refuse.Load(); refused != nil {
-		return refused
+	refused := s.refuse.Load()
+	if refused == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("signing: %w", refused)
 }
 
 // Size is up to which position this process knows the log to be signed.
@@ -133,11 +138,19 @@ func (s *Signer) catchUp(ctx context.Context) (wait time.Duration, err error) {
 	}
 }
 
-// Advance adds what was appended to the tree and signs it, now. It reports false if another signer has the lease.
-func (s *Signer) Advance(ctx context.Context) (bool, error) {
+// Advance adds what was appended to the tree and signs it, now, and gives up the lease. It fails with [ErrLeased], a *[RefusedError],
+// or whatever else kept it from that.
+func (s *Signer) Advance(ctx context.Context) error {
 	wait, err := s.catchUp(ctx)
-	return wait == 0 && err == nil, err
+	if err == nil && wait > 0 {
+		return ErrLeased
+	}
+	s.release(context.WithoutCancel(ctx))
+	return err
 }
+
+// ErrLeased says that another process signs.
+var ErrLeased = errors.New("another process signs this log")
 
 // advance adds up to stride events in one transaction, and signs once there are no more.
 func (s *Signer) advance(ctx context.Context) (done bool, wait time.Duration, err error) {
@@ -217,7 +230,10 @@ func (a *advance) take(ctx context.Context, id uuid.UUID) (wait time.Duration, e
 		RETURNING size, root`, id, lease).Scan(&size, &root)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = a.tx.QueryRow(ctx, `SELECT greatest(until - clock_timestamp(), interval '1 millisecond') FROM log_tree`).Scan(&wait)
-		return wait, err
+		if err != nil {
+			return 0, fmt.Errorf("read the lease of signing: %w", err)
+		}
+		return wait, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("take the lease of signing: %w", err)

@@ -81,13 +81,13 @@ func TestTheRunningSignerFollowsTheLog(t *testing.T) {
 	// Another waits while this one has the lease, and may go on once it has stopped.
 	b.append(t, 1)
 	<-signed
-	if ok, err := b.newSigner(t).Advance(t.Context()); ok || err != nil {
-		t.Fatalf("a second signer signs: %t, %v", ok, err)
+	if err := b.newSigner(t).Advance(t.Context()); !errors.Is(err, proof.ErrLeased) {
+		t.Fatalf("a second signer signs: %v", err)
 	}
 	stop()
 	running.Wait()
-	if ok, err := b.newSigner(t).Advance(t.Context()); !ok || err != nil {
-		t.Fatalf("the next signer does not sign: %t, %v", ok, err)
+	if err := b.newSigner(t).Advance(t.Context()); err != nil {
+		t.Fatalf("the next signer does not sign: %v", err)
 	}
 }
 
@@ -98,17 +98,21 @@ func TestTheSignerRefusesWhatContradictsTheKeptCheckpoint(t *testing.T) {
 		want string
 	}{
 		"an older backup": {func(t *testing.T, b *bench) {
+			t.Helper()
 			b.exec(t, `DELETE FROM events WHERE position > 200`, `DELETE FROM log_tiles`, `DELETE FROM log_checkpoints`,
 				`UPDATE log_tree SET size = 0, root = sha256('')`)
 		}, "300 events were signed and it has 200"},
 		"another history": {func(t *testing.T, b *bench) {
+			t.Helper()
 			b.exec(t, `UPDATE events SET actor = 'other' WHERE position = 7`, `DELETE FROM log_tiles`, `DELETE FROM log_checkpoints`,
 				`UPDATE log_tree SET size = 0, root = sha256('')`)
 		}, "its first 300 events hash to another root"},
 		"other hashes": {func(t *testing.T, b *bench) {
+			t.Helper()
 			b.exec(t, `UPDATE log_tiles SET hashes = set_byte(hashes, 0, 255 - get_byte(hashes, 0)) WHERE level = 1`)
 		}, "the hashes of the tree of 300 events are not those that were stored"},
 		"another history, signed by another process": {func(t *testing.T, b *bench) {
+			t.Helper()
 			b.exec(t, `UPDATE events SET actor = 'other' WHERE position = 7`, `DELETE FROM log_tiles`, `DELETE FROM log_checkpoints`,
 				`UPDATE log_tree SET size = 0, root = sha256('')`)
 			text, err := b.kept.Read()
@@ -124,6 +128,7 @@ func TestTheSignerRefusesWhatContradictsTheKeptCheckpoint(t *testing.T) {
 			}
 		}, "the first 300 of the log's 300 events are not those of the older checkpoint"},
 		"a kept checkpoint of another key": {func(t *testing.T, b *bench) {
+			t.Helper()
 			b.keys = newKeys(t)
 			b.signer = b.newSigner(t)
 			b.exec(t, `UPDATE log_tree SET until = '-infinity'`)
@@ -135,7 +140,7 @@ func TestTheSignerRefusesWhatContradictsTheKeptCheckpoint(t *testing.T) {
 			b.append(t, 300)
 			b.sign(t)
 			test.do(t, b)
-			_, err := b.signer.Advance(t.Context())
+			err := b.signer.Advance(t.Context())
 			if refused, ok := errors.AsType[*proof.RefusedError](err); !ok || !strings.Contains(refused.Error(), test.want) {
 				t.Errorf("the signer says %v, want %q", err, test.want)
 			}

@@ -78,11 +78,9 @@ func (t *Tree) Entries(ctx context.Context, log *events.Log, tile TilePath) ([]b
 			return nil, err
 		}
 		leaf := Leaf(record)
-		if len(leaf) > MaxLeaf {
-			return nil, fmt.Errorf("event %d does not fit into an entry bundle", record.Position)
+		if bundle, err = torchwood.AppendTileEntry(bundle, leaf); err != nil {
+			return nil, fmt.Errorf("event %d: %w", record.Position, err)
 		}
-		bundle = append(bundle, byte(len(leaf)>>8), byte(len(leaf)))
-		bundle = append(bundle, leaf...)
 	}
 	return bundle, nil
 }

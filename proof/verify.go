@@ -53,9 +53,9 @@ func (f Finding) String() string {
 	case 0:
 		return f.What
 	case f.Through:
-		return fmt.Sprintf("position %d %s", f.From, f.What)
+		return fmt.Sprintf("position %d: %s", f.From, f.What)
 	default:
-		return fmt.Sprintf("positions %d to %d %s", f.From, f.Through, f.What)
+		return fmt.Sprintf("positions %d to %d: %s", f.From, f.Through, f.What)
 	}
 }
 
@@ -162,9 +162,9 @@ func (v *verifier) find(from, through int64, what string) {
 }
 
 const (
-	notSigned   = "is not what was signed"
-	missing     = "was signed and is missing"
-	wrongHashes = "hash to another tree than the one that was signed: the stored hashes were changed with the events"
+	notSigned   = "not what was signed"
+	missing     = "signed, and missing"
+	wrongHashes = "another tree than the one that was signed: the stored hashes were changed with the events"
 )
 
 func (v *verifier) add(ctx context.Context, r events.Record) error {
@@ -196,14 +196,14 @@ func (v *verifier) leaf(ctx context.Context, have *tlog.Hash) error {
 	var hash tlog.Hash
 	switch {
 	case have == nil && want == nil:
-		v.find(position, position, "is missing")
+		v.find(position, position, "missing")
 	case have == nil:
 		v.find(position, position, missing)
 		hash = *want
 	case want == nil:
 		hash = *have
 		if position <= v.stored.N {
-			v.find(position, position, "has no stored hash any more")
+			v.find(position, position, "its stored hash is missing")
 		}
 	default:
 		hash = *want
@@ -331,6 +331,6 @@ func (v *verifier) edges(ctx context.Context) error {
 func (v *verifier) finish() {
 	signed := max(v.stored.N, v.kept.N, v.report.Signed)
 	if v.report.Head < signed {
-		v.find(v.report.Head+1, signed, "were signed and are missing: the end of the log was cut off, or an older backup restored")
+		v.find(v.report.Head+1, signed, "signed, and missing: the end of the log was cut off, or an older backup restored")
 	}
 }

@@ -25,8 +25,8 @@ type Checkpoint struct {
 }
 
 // PublishCheckpoint gives a signed checkpoint to a destination, as a CloudEvent in structured mode like those of the feed, from the
-// given source and under the given id. It returns what the publisher says.
-func PublishCheckpoint(ctx context.Context, to Destination, source string, id uuid.UUID, checkpoint string) error {
+// given source, under the given id and of the given time. It returns what the publisher says.
+func PublishCheckpoint(ctx context.Context, to Destination, source string, id uuid.UUID, at time.Time, checkpoint string) error {
 	data, err := json.Marshal(Checkpoint{checkpoint})
 	if err != nil {
 		return fmt.Errorf("a checkpoint: %w", err)
@@ -34,7 +34,7 @@ func PublishCheckpoint(ctx context.Context, to Destination, source string, id uu
 	msg := message.NewMessage(id.String(), data)
 	msg.Metadata = message.Metadata{
 		events.MetadataSpecVersion: "1.0", events.MetadataID: id.String(), events.MetadataSource: source, events.MetadataType: CheckpointType,
-		events.MetadataDataContentType: "application/json", events.MetadataTime: time.Now().UTC().Format(time.RFC3339Nano),
+		events.MetadataDataContentType: "application/json", events.MetadataTime: at.UTC().Format(time.RFC3339Nano),
 		events.MetadataStream: checkpointStream, events.MetadataPartitionKey: checkpointStream,
 	}
 	if msg.Payload, err = events.Structured(msg); err != nil {

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,11 +37,11 @@ func (v *Vault) openCanary(sealed []byte) (key int, hashes *hashKeys) {
 		if err != nil {
 			continue
 		}
-		context := canaryContext()
-		if len(plaintext) < len(context) || string(plaintext[:len(context)]) != string(context) {
+		carried, found := bytes.CutPrefix(plaintext, canaryContext())
+		if !found {
 			continue
 		}
-		switch carried := plaintext[len(context):]; len(carried) {
+		switch len(carried) {
 		case 0: // of before the first rotation
 			return i, master.hashKeys()
 		case 3 * derivedLength:

@@ -82,22 +82,22 @@ func (v *Vault) Unwrap(w WrappedKey) (DataKey, error) {
 // unwrap also returns the number of the key that opened it.
 func (v *Vault) unwrap(w WrappedKey) (key DataKey, number int, err error) {
 	var buf [128]byte
-	for i, master := range v.masters {
-		plaintext, err := openBox(buf[:0], master.wrapping, w.Wrapped)
-		if errors.Is(err, ErrCannotOpen) && i < len(v.masters)-1 {
-			continue
+	var plaintext []byte
+	for number = range v.masters {
+		plaintext, err = openBox(buf[:0], v.masters[number].wrapping, w.Wrapped)
+		if !errors.Is(err, ErrCannotOpen) {
+			break
 		}
-		if err != nil {
-			return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: err}
-		}
-		defer clear(plaintext)
-		material, found := bytes.CutPrefix(plaintext, dataKeyContext(w.ID))
-		if !found || len(material) != derivedLength {
-			return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: ErrWrongContext}
-		}
-		return DataKey{id: w.ID, key: secret.New(string(material)), rand: v.rand}, i, nil
 	}
-	return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: ErrCannotOpen}
+	if err != nil {
+		return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: err}
+	}
+	defer clear(plaintext)
+	material, found := bytes.CutPrefix(plaintext, dataKeyContext(w.ID))
+	if !found || len(material) != derivedLength {
+		return DataKey{}, -1, &OpenError{KeyID: w.ID, Err: ErrWrongContext}
+	}
+	return DataKey{id: w.ID, key: secret.New(string(material)), rand: v.rand}, number, nil
 }
 
 // SessionHash returns the HMAC-SHA-256 of a session's secret under a key of its own. It is what operator_sessions

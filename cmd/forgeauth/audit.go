@@ -89,7 +89,7 @@ Exits with 0 if it holds and with 3 if it does not.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: p.action(func(ctx context.Context, args []string) error { return p.auditCheck(ctx, args, o) }),
 	}
-	command.Flags().StringSliceVar(&o.keys, "key", nil, "public `KEY` of the log; without, that of FORGEAUTH_SIGNING_KEY")
+	command.Flags().StringSliceVar(&o.keys, "key", nil, "public `KEY` of the log; else of FORGEAUTH_SIGNING_KEY")
 	command.Flags().StringVar(&o.against, "against", "", "`FILE` with an older checkpoint")
 	command.Flags().StringVar(&o.log, "log", "", "`URL` of a log that shows its hashes, with --against")
 	jsonFlag(command, &o.json)
@@ -200,9 +200,13 @@ func (p *program) checkBundle(name string, policy proof.Policy, asJSON bool) err
 	}
 	p.printf("Proven: the log %s, signed when it had %s, holds this one.\n\n", proven.Log, count(int(tree.N), "event"))
 	rows := [][]string{
-		{"position", strconv.FormatInt(entry.Position, 10)}, {"type", entry.Type}, {"time", moment(entry.OccurredAt)},
-		{"stream", fmt.Sprintf("%s, version %d", entry.Stream, entry.StreamVersion)}, {"actor", entry.Actor},
-		{"command", entry.CorrelationID.String()}, {"payload", string(entry.Payload)},
+		{"position", strconv.FormatInt(entry.Position, 10)},
+		{"type", entry.Type},
+		{"time", moment(entry.OccurredAt)},
+		{"stream", fmt.Sprintf("%s, version %d", entry.Stream, entry.StreamVersion)},
+		{"actor", entry.Actor},
+		{"command", entry.CorrelationID.String()},
+		{"payload", string(entry.Payload)},
 	}
 	if proven.SealedHash != "" {
 		rows = append(rows, []string{"sealed part", "SHA-256 " + proven.SealedHash})

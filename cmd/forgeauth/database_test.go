@@ -194,7 +194,7 @@ func TestVerifyNamesDifferencesAndRepairsThem(t *testing.T) {
 		}
 	}
 	found := run(t, environ, "verify")
-	found.expect(t, exitDifferences, "`forgeauth verify --repair` writes them away", "")
+	found.expect(t, exitDifferences, "`forgeauth verify --repair` repairs", "")
 	golden(t, "verify.golden", steady(found.stdout))
 	asData := run(t, environ, "verify", "--json")
 	asData.expect(t, exitDifferences, "", "")

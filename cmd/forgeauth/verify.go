@@ -139,7 +139,7 @@ func (p *program) printLog(log proof.Report) {
 	}
 	switch {
 	case len(log.Findings) > 0:
-		p.printf("\n%s contradict what was signed\n", count(len(log.Findings), "finding"))
+		p.printf("\n%s against what was signed\n", count(len(log.Findings), "finding"))
 	case log.Signed == 0:
 		p.printf("%s hashed; the log is not signed: see `forgeauth keys generate --help`\n", count(int(log.Head), "event"))
 	default:
@@ -169,9 +169,9 @@ func (p *program) printTables(report projections.Report) {
 	}
 	p.printTable([]string{"table", "key", "column", "table says", "log says"}, rows)
 	if report.Repaired {
-		p.printf("\n%d differences to the log up to position %d, repaired\n", len(report.Differences), report.Through)
+		p.printf("\n%s to the log up to position %d, repaired\n", count(len(report.Differences), "difference"), report.Through)
 	} else {
-		p.printf("\n%d differences to the log up to position %d: `forgeauth verify --repair` writes them away\n", len(report.Differences), report.Through)
+		p.printf("\n%s to the log up to position %d: `forgeauth verify --repair` repairs\n", count(len(report.Differences), "difference"), report.Through)
 	}
 }
 
