@@ -45,7 +45,7 @@ var houseRules = map[string][]string{
 
 	"projections": {"events"},
 	"proof":       {"events", "secret"},
-	"history":     {"events", "projections"},
+	"history":     {"commands", "events", "projections"},
 	"commands":    {"events", "forge", "internal/spelling", "projections", "secret", "vault"},
 	"http":        {"commands", "events", "forge", "history", "projections", "proof", "secret"},
 

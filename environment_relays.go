@@ -3,7 +3,6 @@ package forgeauth
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -92,18 +91,16 @@ func (r relayReader) types() []string {
 
 func (r relayReader) start() events.Start {
 	value := r.text(r.prefix + "START")
-	switch strings.ToLower(value) {
-	case "", "now":
+	if value == "" {
 		return events.FromNow()
-	case "beginning":
-		return events.FromBeginning()
 	}
-	if position, err := strconv.ParseInt(value, 10, 64); err == nil && position > 0 {
-		return events.FromPosition(position)
+	moment, err := events.ParseMoment(strings.ToLower(value), time.Time{})
+	if err != nil { // RFC 3339 has capitals
+		moment, err = events.ParseMoment(value, time.Time{})
 	}
-	if at, err := time.Parse(time.RFC3339, value); err == nil {
-		return events.FromTime(at)
+	if err != nil {
+		r.fault(r.prefix+"START", "is "+quote(value)+", which is neither a position nor a time", "write now, beginning, a position or a time such as 2026-01-31T00:00:00Z")
+		return nil
 	}
-	r.fault(r.prefix+"START", "is "+quote(value)+", which is neither a position nor a time", "write now, beginning, a position or a time such as 2026-01-31T00:00:00Z")
-	return nil
+	return moment.Start()
 }

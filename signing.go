@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forgeauth/forgeauth/history"
 	"github.com/forgeauth/forgeauth/proof"
 	"github.com/forgeauth/forgeauth/relay"
 	"github.com/forgeauth/forgeauth/secret"
@@ -105,6 +106,9 @@ func (s *Service) signingDetail(head int64) string {
 func (s *Service) KeyUses(ctx context.Context) ([]vault.KeyUse, []uuid.UUID, error) {
 	return s.vault.Uses(ctx, s.pool)
 }
+
+// History answers what happened, and what was so at a time.
+func (s *Service) History() *history.Reader { return history.New(s.log, s.commands, s.config.Now) }
 
 // Tree reads the Merkle tree over the log, and proves what is in it.
 func (s *Service) Tree() *proof.Tree { return s.tree }

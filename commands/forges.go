@@ -93,7 +93,41 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("forges: %w", err)
 	}
-	now := c.now()
+	return c.statuses(standing{active, tokens, pending}, c.now(), func(forgeType string) (page string, err error) {
+		newest := events.Query{Stream: events.TokenStream(forgeType), Types: []string{events.TypeOf(events.TokenRevoked{})}, Latest: 1}
+		for event, err := range c.log.Read(ctx, newest) {
+			if err != nil {
+				return "", fmt.Errorf("forges: %w", err)
+			}
+			revoked, _ := event.Fact.(events.TokenRevoked)
+			page = revoked.Page
+		}
+		return page, nil
+	})
+}
+
+// ForgesAt is what [Commands.Forges] would have answered where the log had been folded into state, at that time; the configuration is the
+// present one. pages has the page of the last TokenRevoked of each connection.
+func (c *Commands) ForgesAt(state *projections.State, pages map[string]string, at time.Time) []ForgeStatus {
+	active, _ := state.Active()
+	statuses, err := c.statuses(standing{active, state.Tokens(), state.Revocations()}, at, func(forgeType string) (string, error) {
+		return pages[forgeType], nil
+	})
+	if err != nil {
+		panic(err) // nothing was asked
+	}
+	return statuses
+}
+
+// standing is what the tables say of connections.
+type standing struct {
+	active  projections.ActiveForge
+	tokens  []projections.Token
+	pending []projections.Revocation // by their turn
+}
+
+func (c *Commands) statuses(s standing, now time.Time, lastPage func(forgeType string) (string, error)) ([]ForgeStatus, error) {
+	active, tokens := s.active, s.tokens
 	statuses := make([]ForgeStatus, 0, len(c.order))
 	for _, name := range c.order {
 		connection := c.policy.connections[name]
@@ -120,15 +154,20 @@ func (c *Commands) Forges(ctx context.Context) ([]ForgeStatus, error) {
 		statuses = append(statuses, status)
 	}
 	for i := range statuses {
-		if err := c.revocationsOf(ctx, &statuses[i], pending); err != nil {
-			return nil, fmt.Errorf("forges: %w", err)
+		statuses[i].revocations(s.pending)
+		if statuses[i].Connected {
+			continue // withdrawing the grant would end the living token, too
+		}
+		var err error
+		if statuses[i].WithdrawAt, err = lastPage(statuses[i].ForgeType); err != nil {
+			return nil, err
 		}
 	}
 	return statuses, nil
 }
 
-// revocationsOf adds what has become of a connection's former tokens. pending are those of all connections, by their turn.
-func (c *Commands) revocationsOf(ctx context.Context, s *ForgeStatus, pending []projections.Revocation) error {
+// revocations adds what has become of a connection's former tokens.
+func (s *ForgeStatus) revocations(pending []projections.Revocation) {
 	for _, revocation := range pending {
 		if revocation.ForgeType != s.ForgeType {
 			continue
@@ -137,20 +176,6 @@ func (c *Commands) revocationsOf(ctx context.Context, s *ForgeStatus, pending []
 			s.NextRevocationAt = &revocation.NextAttemptAt
 		}
 	}
-	if s.Connected {
-		return nil // withdrawing the grant would end the living token, too
-	}
-	newest := events.Query{
-		Stream: events.TokenStream(s.ForgeType), Types: []string{events.TypeOf(events.TokenRevoked{})}, Latest: 1,
-	}
-	for event, err := range c.log.Read(ctx, newest) {
-		if err != nil {
-			return err
-		}
-		revoked, _ := event.Fact.(events.TokenRevoked)
-		s.WithdrawAt = revoked.Page
-	}
-	return nil
 }
 
 func (s *ForgeStatus) connected(token projections.Token, active projections.ActiveForge, now time.Time) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,11 +31,16 @@ type Query struct {
 	Types  []string
 	// Latest, if not 0, selects only the last that many events, newest first.
 	Latest int
+	// Limit, if not 0, selects only the first that many events.
+	Limit int
 }
 
 const recordColumns = `position, event_id, stream, stream_version, type, schema, occurred_at, actor, correlation_id, payload, sealed`
 
 func (q Query) sql() (sql string, args []any) {
+	if q.Limit > 0 && q.Stream == "" && len(q.Types) > 0 {
+		return q.typesSQL()
+	}
 	sql = `SELECT ` + recordColumns + ` FROM events`
 	and := ` WHERE `
 	where := func(condition string, arg any) {
@@ -61,7 +68,28 @@ func (q Query) sql() (sql string, args []any) {
 		args = append(args, q.Latest)
 		return sql + fmt.Sprintf(` ORDER BY %s DESC LIMIT $%d`, order, len(args)), args
 	}
-	return sql + ` ORDER BY ` + order, args
+	sql += ` ORDER BY ` + order
+	if q.Limit > 0 {
+		args = append(args, q.Limit)
+		sql += fmt.Sprintf(` LIMIT $%d`, len(args))
+	}
+	return sql, args
+}
+
+// typesSQL selects the first events of some types: of each as many by its index, and of those the first. In one condition the types
+// would have the planner read the log until it has found enough, which for rare ones is all of it.
+func (q Query) typesSQL() (sql string, args []any) {
+	args = []any{q.After, q.Through, q.Limit}
+	if q.Through == 0 {
+		args[1] = int64(math.MaxInt64)
+	}
+	parts := make([]string, 0, len(q.Types))
+	for _, name := range q.Types {
+		args = append(args, name)
+		parts = append(parts, fmt.Sprintf(`(SELECT %s FROM events WHERE type = $%d AND position > $1 AND position <= $2 ORDER BY position LIMIT $3)`,
+			recordColumns, len(args)))
+	}
+	return `SELECT * FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS e ORDER BY position LIMIT $3`, args
 }
 
 // Records yields the selected rows as they are stored, in order, streamed: memory does not grow with their number. The
@@ -141,6 +169,22 @@ func scan(rows pgx.Rows, stop func()) iter.Seq2[Record, error] {
 			yield(Record{}, ReadError("read the log", err))
 		}
 	}
+}
+
+// GrantedBefore returns the event that granted the token which a connection had last by a position: a TokenIssued or TokenRefreshed at it
+// or before, the zero Event if there is none. It is found by index, from the position backwards.
+func (l *Log) GrantedBefore(ctx context.Context, forgeType string, position int64) (Event, error) {
+	const newest = `(SELECT position FROM events WHERE type = $1 AND stream = $3 AND position <= $4 ORDER BY position DESC LIMIT 1)`
+	sql := `SELECT coalesce(greatest(` + newest + `, ` + strings.Replace(newest, "$1", "$2", 1) + `), 0)`
+	var found int64
+	err := l.pool.QueryRow(ctx, sql, TypeOf(TokenIssued{}), TypeOf(TokenRefreshed{}), TokenStream(forgeType), position).Scan(&found)
+	if err != nil {
+		return Event{}, ReadError("look for a token", err)
+	}
+	if found == 0 {
+		return Event{}, nil
+	}
+	return l.At(ctx, found)
 }
 
 // At returns the event at a position, or [ErrNotFound].

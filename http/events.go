@@ -108,21 +108,14 @@ func (s *server) parsePosition(r *http.Request, query url.Values, head int64) (a
 		}
 		return after, nil
 	}
-	switch from := query.Get("from"); {
-	case !query.Has("from"), from == "now":
+	if !query.Has("from") {
 		return head, nil
-	case from == "beginning":
-		return 0, nil
-	default:
-		if first, err := parseDecimal(from); err == nil && first > 0 {
-			return first - 1, nil
-		}
-		at, err := time.Parse(time.RFC3339, from)
-		if err != nil {
-			return 0, refuse(codeBadPosition)
-		}
-		return s.config.Log.PositionBefore(r.Context(), at)
 	}
+	from, err := events.ParseMoment(query.Get("from"), time.Time{})
+	if err != nil {
+		return 0, refuse(codeBadPosition)
+	}
+	return from.Before(r.Context(), s.config.Log)
 }
 
 // parseDecimal takes digits only: no sign.

@@ -4,14 +4,15 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/projections"
 )
 
 // homeView is what templates/home.html shows, and what GET / answers as JSON.
 type homeView struct {
-	Me         *me        `json:"me"` // null if no forge is active
-	SignedInAs signedInAs `json:"signed_in_as"`
+	Me         *commands.Me `json:"me"` // null if no forge is active
+	SignedInAs signedInAs   `json:"signed_in_as"`
 
 	forgeList
 
@@ -61,7 +62,7 @@ func (s *server) newHomeView(r *http.Request, view projections.View) (homeView, 
 		SignedInAs: signedInAs{view.Session.Account.ForgeType, view.Session.Account.AccountLogin},
 		Events:     []eventLine{},
 	}
-	if active, err := meOf(view); err == nil {
+	if active, err := commands.MeOf(view); err == nil {
 		page.Me = &active
 	}
 	var err error

@@ -72,6 +72,7 @@ type rows[K comparable, R any] struct {
 
 	live    map[K]R
 	changed map[K]struct{}
+	was     map[K]*R // what changed rows were, nil for none; nil unless somebody watches
 }
 
 func newRows[K comparable, R any](t table[K, R]) rows[K, R] {
@@ -88,6 +89,7 @@ func newRows[K comparable, R any](t table[K, R]) rows[K, R] {
 
 func (r *rows[K, R]) put(row R) {
 	key := r.keyOf(row)
+	r.remember(key)
 	r.live[key] = row
 	r.changed[key] = struct{}{}
 }
@@ -96,8 +98,25 @@ func (r *rows[K, R]) drop(key K) {
 	if _, ok := r.live[key]; !ok {
 		return
 	}
+	r.remember(key)
 	delete(r.live, key)
 	r.changed[key] = struct{}{}
+}
+
+// remember keeps what a row is before it changes.
+func (r *rows[K, R]) remember(key K) {
+	if r.was == nil {
+		return
+	}
+	if _, ok := r.was[key]; ok {
+		return
+	}
+	row, ok := r.live[key]
+	if !ok {
+		r.was[key] = nil
+		return
+	}
+	r.was[key] = &row
 }
 
 // change replaces the row of key by what edit makes of it, if there is one.

@@ -117,6 +117,9 @@ func (f *folder) add(e events.Event, err error) error {
 		return err
 	}
 	f.through = e.Position
+	if f.through%progressEvery == 0 {
+		f.state.Settle()
+	}
 	if f.through%progressEvery == 0 || f.through == f.total {
 		f.progress(f.through, max(f.total, f.through))
 	}

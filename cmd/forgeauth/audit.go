@@ -24,7 +24,10 @@ the database nor this program. See docs/auditing.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	command.AddCommand(p.auditProveCommand(), p.auditCheckCommand())
+	command.AddCommand(
+		p.auditSwitchesCommand(), p.auditEventsCommand(), p.auditTokensCommand(), p.auditSessionsCommand(), p.auditDeniedCommand(),
+		p.auditReplayCommand(), p.auditExplainCommand(), p.auditProveCommand(), p.auditCheckCommand(),
+	)
 	return command
 }
 

@@ -28,6 +28,16 @@ func printJSON[T any](p *program, document T) error {
 	return nil
 }
 
+// printLine prints a document on one line.
+func printLine[T any](p *program, document T) error {
+	encoder := json.NewEncoder(p.out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(document); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
 // printTable prints rows under a header, in plain text: no colours, no lines, so that it can be read by eyes and by awk.
 func (p *program) printTable(header []string, rows [][]string) {
 	t := table.NewWriter()

@@ -81,7 +81,7 @@ func (p *program) root() *cobra.Command {
 		{groupCustody, []*cobra.Command{
 			p.loginCommand(), p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand(),
 		}},
-		{groupAudit, []*cobra.Command{p.auditCommand()}},
+		{groupAudit, []*cobra.Command{p.auditCommand(), p.stateCommand(), p.diffCommand()}},
 		{groupKeys, []*cobra.Command{p.keysCommand(), p.forgetCommand()}},
 		{groupFeed, []*cobra.Command{p.subscriptionsCommand(), p.replayToCommand()}},
 		{"", helpTopics()},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -129,30 +128,6 @@ func TestAReplayIsPrinted(t *testing.T) {
 	document.DryRun, document.Replay = false, &id
 	document.Events = []appended{{Position: 41, Type: "ReplayRequested", Stream: "relay/chat"}}
 	golden(t, "replay.golden", screen(t, 80, func(p *program) error { return p.printReplay(document, false) }))
-}
-
-func TestBoundsOfAReplayAreRead(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]bound{
-		"1":                         {position: 1},
-		"1200":                      {position: 1200},
-		"2026-01-02T03:04:05Z":      {at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
-		"2026-01-02T03:04:05+02:00": {at: time.Date(2026, 1, 2, 1, 4, 5, 0, time.UTC)},
-		"90s":                       {at: now.Add(-90 * time.Second)},
-		"2h":                        {at: now.Add(-2 * time.Hour)},
-		"1h30m":                     {at: now.Add(-90 * time.Minute)},
-		"7d":                        {at: time.Date(2026, 2, 25, 12, 0, 0, 0, time.UTC)},
-	} {
-		if got, err := parseBound(text, now); err != nil || got.position != want.position || !got.at.Equal(want.at) {
-			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "0", "-1", "-2h", "0s", "2026-01-02", "yesterday", "h", "1.5", "99999999999999999999", "d"} {
-		if got, err := parseBound(text, now); !errors.Is(err, errBound) {
-			t.Errorf("%q is taken for %+v, %v", text, got, err)
-		}
-	}
 }
 
 func TestProgressOfAReplayIsALineForEachTenth(t *testing.T) {

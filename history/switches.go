@@ -1,0 +1,143 @@
+package history
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/forgeauth/forgeauth/events"
+)
+
+// Switch is a change of the active forge.
+type Switch struct {
+	Position int64     `json:"position"`
+	At       time.Time `json:"at"`
+	// From and To are connections, empty for none.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Until is when the next switch ended it, null for the one that still holds; Seconds is for how long it held, or has held by now.
+	Until   *time.Time `json:"until"`
+	Seconds float64    `json:"seconds"`
+	// Actor is who did it. Session is set for one that was done in a session, and SignedInAs whose that was.
+	Actor      string          `json:"actor"`
+	Session    *uuid.UUID      `json:"session"`
+	SignedInAs *events.Account `json:"signed_in_as"`
+	// Command is what was asked for: sign_in, activate, or the reason of a deactivation (cleared, disconnected, rebound, forgotten);
+	// CorrelationID is that of all its events.
+	Command       string    `json:"command"`
+	CorrelationID uuid.UUID `json:"correlation_id"`
+	// Generation is that of the token that the forge was activated with, and TokenPosition that of the event that granted it; 0 for none.
+	Generation    int64 `json:"token_generation"`
+	TokenPosition int64 `json:"token_position"`
+	// ActsAs is the account of that token.
+	ActsAs *events.Account `json:"acts_as"`
+}
+
+// switchTypes are the types of events that say which forge is active.
+var switchTypes = []string{events.TypeOf(events.ForgeActivated{}), events.TypeOf(events.ForgeDeactivated{})}
+
+// Switches returns the changes of the active forge, only those from or to a forge if one is named. Each costs a few look-ups by index,
+// however long the log is.
+func (r *Reader) Switches(ctx context.Context, s Span, forge string) (Page[Switch], error) {
+	after, through, err := r.bounds(ctx, s)
+	if err != nil {
+		return Page[Switch]{}, err
+	}
+	query := events.Query{After: after, Through: through, Types: switchTypes}
+	page, err := collect(ctx, r, query, s.Limit, func(e events.Event) (Switch, bool) {
+		found, ok := switchOf(e)
+		return found, ok && (forge == "" || forge == found.From || forge == found.To)
+	})
+	if err != nil {
+		return page, err
+	}
+	sessions := map[uuid.UUID]*events.Account{}
+	for i := range page.Items {
+		if err := r.explainSwitch(ctx, &page.Items[i], sessions); err != nil {
+			return page, err
+		}
+	}
+	return page, nil
+}
+
+// switchOf reads a switch out of an event; false for one that leaves the active forge as it was.
+func switchOf(e events.Event) (Switch, bool) {
+	found := Switch{Position: e.Position, At: e.OccurredAt, Actor: e.Actor, CorrelationID: e.CorrelationID}
+	switch fact := e.Fact.(type) {
+	case events.ForgeActivated:
+		found.To, found.Command = fact.ForgeType, "activate"
+		if fact.Previous != nil {
+			found.From = *fact.Previous
+		}
+	case events.ForgeDeactivated:
+		found.From, found.Command = fact.Previous, fact.Reason
+	default:
+		return found, false
+	}
+	return found, found.From != found.To
+}
+
+// explainSwitch adds what other events say of a switch.
+func (r *Reader) explainSwitch(ctx context.Context, s *Switch, sessions map[uuid.UUID]*events.Account) error {
+	next := events.Query{After: s.Position, Stream: events.StreamActiveForge, Limit: 1}
+	for e, err := range r.log.Read(ctx, next) {
+		if err != nil {
+			return err
+		}
+		s.Until = &e.OccurredAt
+	}
+	until := r.now()
+	if s.Until != nil {
+		until = *s.Until
+	}
+	s.Seconds = max(0, until.Sub(s.At).Seconds())
+	if s.To != "" {
+		granted, err := r.log.GrantedBefore(ctx, s.To, s.Position)
+		if err != nil {
+			return err
+		}
+		if granted.Position > 0 {
+			s.Generation, s.TokenPosition = granted.StreamVersion, granted.Position
+			s.ActsAs = accountIn(granted.Fact)
+			if granted.CorrelationID == s.CorrelationID {
+				s.Command = "sign_in"
+			}
+		}
+	}
+	id, ok := events.Stream(s.Actor).SessionID()
+	if !ok {
+		return nil
+	}
+	s.Session = &id
+	account, known := sessions[id]
+	if !known {
+		for e, err := range r.log.Read(ctx, events.Query{Stream: events.SessionStream(id), Limit: 1}) {
+			if err != nil {
+				return err
+			}
+			account = accountIn(e.Fact)
+		}
+		sessions[id] = account
+	}
+	s.SignedInAs = account
+	return nil
+}
+
+// accountIn returns the account that a fact is about, nil if it is about none.
+func accountIn(fact events.Fact) *events.Account {
+	switch fact := fact.(type) {
+	case events.TokenIssued:
+		return &fact.Account
+	case events.TokenRefreshed:
+		return &fact.Account
+	case events.SessionStarted:
+		return &fact.Account
+	case events.TokenRevocationRequested:
+		return &fact.Account
+	case events.LoginDenied:
+		return &fact.Account
+	default:
+		return nil
+	}
+}
