@@ -180,7 +180,7 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 		return nil, err
 	}
 	s.handler = forgehttp.New(forgehttp.Config{
-		Commands: s.commands, Log: s.log, Tree: s.tree, PublicTree: config.Signing.Public, Feed: s.feed, Draining: s.draining, Connections: config.Connections,
+		Commands: s.commands, Log: s.log, Tree: s.tree, PublicTree: config.Signing.Public, History: s.History(), Feed: s.feed, Draining: s.draining, Connections: config.Connections,
 		PublicURL: public, Listen: config.Listen, TrustedProxies: config.TrustedProxies,
 		Ready: s.ready, Version: Version(), Logger: config.Logger, Now: config.Now, NewID: config.NewID,
 	})

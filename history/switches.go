@@ -118,7 +118,9 @@ func (r *Reader) explainSwitch(ctx context.Context, s *Switch, sessions map[uuid
 			}
 			account = accountIn(e.Fact)
 		}
-		sessions[id] = account
+		if sessions != nil {
+			sessions[id] = account
+		}
 	}
 	s.SignedInAs = account
 	return nil

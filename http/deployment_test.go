@@ -29,10 +29,12 @@ import (
 	"github.com/forgeauth/forgeauth/forge/forgetest"
 	"github.com/forgeauth/forgeauth/forge/gitea"
 	"github.com/forgeauth/forgeauth/forge/github"
+	"github.com/forgeauth/forgeauth/history"
 	forgehttp "github.com/forgeauth/forgeauth/http"
 	"github.com/forgeauth/forgeauth/internal/pgtest"
 	"github.com/forgeauth/forgeauth/migrations"
 	"github.com/forgeauth/forgeauth/projections"
+	"github.com/forgeauth/forgeauth/proof"
 	"github.com/forgeauth/forgeauth/secret"
 	"github.com/forgeauth/forgeauth/vault"
 )
@@ -139,6 +141,7 @@ func (d *deployment) process(t *testing.T) http.Handler {
 	d.draining = make(chan struct{})
 	d.commands = commands.New(d.decides)
 	d.config.Commands, d.config.Feed, d.config.Draining = d.commands, feed, d.draining
+	d.config.Tree, d.config.History = proof.NewTree(d.pool), history.New(d.log, d.commands, d.clock.Now)
 	return forgehttp.New(d.config)
 }
 

@@ -37,6 +37,10 @@ const (
 	codeBadPosition           code = "bad_position"
 	codeNoCheckpoint          code = "no_checkpoint"
 	codeNoTile                code = "no_tile"
+	codeBadMoment             code = "bad_moment"
+	codeNoEvent               code = "no_event"
+	codeNotSigned             code = "not_signed"
+	codeLogContradicts        code = "log_contradicts"
 	codePositionAhead         code = "position_ahead"
 	codeUnknownType           code = "unknown_type"
 	codeNotAcceptable         code = "not_acceptable"
@@ -112,6 +116,13 @@ var catalogue = map[code]entry{
 	},
 	codeNoCheckpoint: {404, "Nothing has been signed", "Set FORGEAUTH_SIGNING_KEY: the log is signed within a second of the first event."},
 	codeNoTile:       {404, "The tree has no such tile", "Tiles are those of C2SP tlog-tiles, up to the size of a checkpoint that was served."},
+	codeBadMoment: {
+		400, "That is no place on the log",
+		"It is now, beginning, a position (1200), a time in RFC 3339 (2026-11-26T15:00:00Z), a day in UTC (2026-11-26), or how long ago (90s, 30m, 2h, 7d).",
+	},
+	codeNoEvent:        {404, "There is no event at that position", "GET /audit/events lists them."},
+	codeNotSigned:      {409, "No checkpoint covers this event yet", "Try again in a second."},
+	codeLogContradicts: {500, "The log is not the one that was signed", "Run forgeauth verify: it says what was changed."},
 	codePositionAhead: {
 		409, "The log ends before that position",
 		"It may have been restored from a backup, in which case what followed may differ from what was received. Look at the state anew, then start with from=now.",
@@ -190,6 +201,9 @@ var codes = []struct {
 	{events.ErrUnreadable, codeTemporarilyUnreadable},
 	{proof.ErrNoCheckpoint, codeNoCheckpoint},
 	{proof.ErrNoTile, codeNoTile},
+	{proof.ErrNotSigned, codeNotSigned},
+	{events.ErrNotFound, codeNoEvent},
+	{events.ErrAhead, codePositionAhead},
 	{context.DeadlineExceeded, codeTimeout},
 }
 
@@ -213,6 +227,8 @@ func problemOf(err error, now time.Time) (problem, bool) {
 		scope    *forge.ScopeMissingError
 		limited  *forge.RateLimitedError
 		tooLarge *http.MaxBytesError
+
+		contradiction *proof.RefusedError
 	)
 	switch {
 	case errors.As(err, &refused):
@@ -223,6 +239,8 @@ func problemOf(err error, now time.Time) (problem, bool) {
 		p := newProblem(code(login.Code))
 		p.Account = login.Account
 		return p, true
+	case errors.As(err, &contradiction):
+		return newProblem(codeLogContradicts), true
 	case errors.As(err, &origin):
 		return newProblem(codeOriginChanged), true
 	case errors.As(err, &path):

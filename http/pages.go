@@ -60,9 +60,10 @@ func parsePages() pages {
 		"brief":       brief,
 		"whyUnusable": whyUnusable,
 		"initPath":    initPath,
+		"held":        held,
 	}
 	parsed := pages{}
-	for _, name := range []string{"login", "leave", "terminal", "home", "error"} {
+	for _, name := range []string{"login", "leave", "terminal", "home", "audit", "error"} {
 		parsed[name] = template.Must(template.New("layout.html").Funcs(functions).
 			ParseFS(templates, "templates/layout.html", "templates/"+name+".html"))
 	}

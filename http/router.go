@@ -15,6 +15,7 @@ import (
 	"github.com/forgeauth/forgeauth/commands"
 	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/forge"
+	"github.com/forgeauth/forgeauth/history"
 	"github.com/forgeauth/forgeauth/proof"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	// Tree is the Merkle tree over the log. With PublicTree its hashes are for anybody, else for a session.
 	Tree       *proof.Tree
 	PublicTree bool
+	// History answers under /audit.
+	History *history.Reader
 	// Feed is followed by GET /events.
 	Feed *events.Feed
 	// Draining is closed when the process is about to end: streams, which have no end of their own, end then.
@@ -116,6 +119,7 @@ func (s *server) route(r chi.Router) {
 		r.Post("/logout", s.visitor(s.logout))
 
 		s.routeLog(r)
+		s.routeAudit(r)
 		r.Get("/", s.visitor(s.home))
 		r.Get("/me", s.operator(s.me))
 		r.Get("/forges", s.operator(s.forges))
