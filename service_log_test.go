@@ -22,7 +22,7 @@ func (w withCookies) RoundTrip(r *http.Request) (*http.Response, error) {
 	for _, cookie := range w.b.jar.Cookies(r.URL) {
 		r.AddCookie(cookie)
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return http.DefaultTransport.RoundTrip(r) //nolint:forbidigo // as a client of another project would
 }
 
 // TestAThirdPartysClientReadsTheLog has the client of another project read a signed log over HTTP, entry by entry, each of them checked

@@ -42,7 +42,7 @@ func ParseMoment(text string, now time.Time) (Moment, error) {
 		return Moment{kind: momentBeginning}, nil
 	}
 	if position, err := strconv.ParseUint(text, 10, 63); err == nil && position > 0 {
-		return Moment{kind: momentPosition, position: int64(position)}, nil //nolint:gosec // of 63 bits
+		return Moment{kind: momentPosition, position: int64(position)}, nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if at, err := time.Parse(layout, text); err == nil {

@@ -61,7 +61,7 @@ type Page[T any] struct {
 
 // collect fills a page from what each event of a query is made to, false for nothing. It reads the log in pieces, so that nothing is
 // held open for long.
-func collect[T any](ctx context.Context, r *Reader, q events.Query, limit int, make func(events.Event) (T, bool)) (Page[T], error) {
+func collect[T any](ctx context.Context, r *Reader, q events.Query, limit int, item func(events.Event) (T, bool)) (Page[T], error) {
 	const piece = 4096
 	page := Page[T]{Items: []T{}}
 	if q.Through == 0 { // an empty log: to a Query, 0 is no bound
@@ -82,12 +82,12 @@ func collect[T any](ctx context.Context, r *Reader, q events.Query, limit int, m
 				return page, err
 			}
 			read++
-			if item, ok := make(event); ok {
+			if found, ok := item(event); ok {
 				if limit > 0 && len(page.Items) == limit && page.Next == nil {
 					page.Next = new(q.After)
 				}
 				if page.Next == nil {
-					page.Items = append(page.Items, item)
+					page.Items = append(page.Items, found)
 				}
 			}
 			q.After = record.Position
@@ -148,7 +148,7 @@ func (r *Reader) Denied(ctx context.Context, s Span) (Page[Denial], error) {
 	query := events.Query{After: after, Through: through, Stream: events.StreamDenials}
 	return collect(ctx, r, query, s.Limit, func(e events.Event) (Denial, bool) {
 		denial := Denial{Position: e.Position, At: e.OccurredAt, Actor: e.Actor, Count: 1}
-		switch fact := e.Fact.(type) {
+		switch fact := e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 		case events.LoginDenied:
 			denial.Account, denial.Reason = &fact.Account, fact.Reason
 		case events.LoginsDenied:

@@ -64,7 +64,7 @@ func (r *Reader) Switches(ctx context.Context, s Span, forge string) (Page[Switc
 // switchOf reads a switch out of an event; false for one that leaves the active forge as it was.
 func switchOf(e events.Event) (Switch, bool) {
 	found := Switch{Position: e.Position, At: e.OccurredAt, Actor: e.Actor, CorrelationID: e.CorrelationID}
-	switch fact := e.Fact.(type) {
+	switch fact := e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 	case events.ForgeActivated:
 		found.To, found.Command = fact.ForgeType, "activate"
 		if fact.Previous != nil {
@@ -128,7 +128,7 @@ func (r *Reader) explainSwitch(ctx context.Context, s *Switch, sessions map[uuid
 
 // accountIn returns the account that a fact is about, nil if it is about none.
 func accountIn(fact events.Fact) *events.Account {
-	switch fact := fact.(type) {
+	switch fact := fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 	case events.TokenIssued:
 		return &fact.Account
 	case events.TokenRefreshed:

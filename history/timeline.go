@@ -62,7 +62,7 @@ func (r *Reader) Timeline(ctx context.Context, s Span) (Timeline, error) {
 	grants, err := collect(ctx, r, query, mostOfEach, func(e events.Event) (Grant, bool) {
 		forge, ok := e.Stream.ForgeType()
 		g := Grant{Position: e.Position, At: e.OccurredAt, ForgeType: forge, What: "ended"}
-		switch e.Fact.(type) {
+		switch e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 		case events.TokenIssued:
 			g.What, g.Generation = "issued", e.StreamVersion
 		case events.TokenRefreshed:

@@ -74,7 +74,7 @@ func (l *living) grant(e events.Event) {
 }
 
 func dataKeyOf(fact events.Fact) (uuid.UUID, bool) {
-	switch fact := fact.(type) {
+	switch fact := fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 	case events.TokenIssued:
 		return fact.DataKey, true
 	case events.TokenRefreshed:
@@ -86,7 +86,7 @@ func dataKeyOf(fact events.Fact) (uuid.UUID, bool) {
 
 // follow goes one event on and says what it did.
 func (l *living) follow(e events.Event) TokenStep {
-	switch fact := e.Fact.(type) {
+	switch fact := e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 	case events.TokenIssued:
 		step := TokenStep{What: "linked", DataKey: &fact.DataKey, Detail: fact.Grant, ExpiresAt: fact.ExpiresAt}
 		if l.generation > 0 {
@@ -172,7 +172,7 @@ func (r *Reader) Sessions(ctx context.Context, s Span) (Page[SessionSpan], error
 			if err != nil {
 				return page, err
 			}
-			switch fact := e.Fact.(type) {
+			switch fact := e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
 			case events.SessionExtended:
 				session.ExtendedAt = &e.OccurredAt
 			case events.SessionEnded:

@@ -67,7 +67,7 @@ func NewSigner(config SignerConfig) *Signer {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	if config.NewID == nil {
-		config.NewID = uuid.New
+		config.NewID = uuid.New //nolint:forbidigo // the default
 	}
 	return &Signer{config: config, log: events.NewLog(config.Pool), id: config.NewID()}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/forgeauth/forgeauth"
@@ -92,6 +93,9 @@ func (p *program) printStep(step history.Step) {
 		if gone && i > 0 && step.Changes[i-1].After == nil && step.Changes[i-1].Table == change.Table && step.Changes[i-1].Key == change.Key {
 			continue // a row that is gone is one line
 		}
+		if change.Before == nil && slices.Contains(unset, *change.After) {
+			continue
+		}
 		p.printf("    %s\n", changeLine(change))
 	}
 	if step.Committed {
@@ -100,6 +104,9 @@ func (p *program) printStep(step history.Step) {
 		p.printf("    committed together with the next\n\n")
 	}
 }
+
+// unset are values of columns of a new row that say nothing.
+var unset = []string{"", "null", "none", "0", "false", uuid.Nil.String()}
 
 func changeLine(c projections.Change) string {
 	at := c.Table

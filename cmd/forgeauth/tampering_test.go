@@ -303,7 +303,7 @@ func TestAnOlderBackupIsFound(t *testing.T) {
 func write(t *testing.T, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil { //nolint:gosec // a folder of the test
 		t.Fatal(err)
 	}
 	return name
