@@ -45,6 +45,7 @@ var houseRules = map[string][]string{
 
 	"projections": {"events"},
 	"proof":       {"events", "secret"},
+	"archive":     {"events", "projections", "proof"},
 	"history":     {"commands", "events", "projections"},
 	"commands":    {"events", "forge", "internal/spelling", "projections", "secret", "vault"},
 	"http":        {"commands", "events", "forge", "history", "projections", "proof", "secret"},
@@ -60,12 +61,12 @@ var houseRules = map[string][]string{
 
 	// The facade wires everything, once.
 	".": {
-		"commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "history", "http", "internal/spelling",
+		"archive", "commands", "events", "forge", "forge/bitbucket", "forge/gitea", "forge/github", "forge/gitlab", "history", "http", "internal/spelling",
 		"migrations", "projections", "proof", "relay", "relay/kafka", "relay/nats", "relay/webhook", "secret", "vault",
 	},
 
 	"cmd/forgeauth": {
-		".", "commands", "events", "forge", "history", "internal/localpg", "migrations", "projections", "proof", "secret", "vault",
+		".", "archive", "commands", "events", "forge", "history", "internal/localpg", "migrations", "projections", "proof", "secret", "vault",
 	},
 
 	"internal/localpg":  {},
@@ -89,7 +90,7 @@ var demoOnly = map[string][]string{
 var thirdParties = map[string][]string{
 	// SQL is written where a table is owned: the log and its tables, data keys, the setup code.
 	"github.com/jackc/pgx": {
-		".", "cmd/forgeauth", "commands", "consumer", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "proof", "relay",
+		".", "archive", "cmd/forgeauth", "commands", "consumer", "events", "internal/localpg", "internal/pgtest", "migrations", "projections", "proof", "relay",
 		"relay/relaytest", "vault",
 	},
 	// The tree over the log is that of the transparency logs.

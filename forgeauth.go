@@ -306,6 +306,9 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if s.config.Maintenance {
 		return nil
 	}
+	if err := events.CheckImported(ctx, s.pool); err != nil {
+		return fmt.Errorf("the database: %w", err)
+	}
 	if err := s.catchUp(ctx); err != nil {
 		return fmt.Errorf("the tables: %w", err)
 	}

@@ -217,7 +217,7 @@ func (o *oracle) add(e events.Event) string {
 			fact.AccountLogin == fact.PreviousLogin {
 			return "there was nothing to rename"
 		}
-	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRefreshOvertaken, events.TokenRejected:
+	case events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRefreshOvertaken, events.TokenRejected, events.TokenLost:
 		return o.refresh(e)
 	case events.ForgeActivated, events.ForgeDeactivated:
 		return o.activation(e.Fact)

@@ -62,6 +62,9 @@ func (c *Commands) checkVault(ctx context.Context, open bool) (report VaultRepor
 	used := map[uuid.UUID]bool{}
 	for _, token := range tokens {
 		used[token.DataKey] = true
+		if token.NeedsReauthReason == projections.ReasonKeyMissing && !stored[token.DataKey] {
+			continue // which is what the log says
+		}
 		if !stored[token.DataKey] {
 			find(token.DataKey, token.ForgeType, "the living token's data key is missing")
 			continue

@@ -28,6 +28,7 @@ var decoders = map[kind]func([]byte) (Fact, error){
 	TokenRefreshFailed{}.fact():        decode[TokenRefreshFailed],
 	TokenRefreshOvertaken{}.fact():     decode[TokenRefreshOvertaken],
 	TokenRejected{}.fact():             decode[TokenRejected],
+	TokenLost{}.fact():                 decode[TokenLost],
 	ScopesChanged{}.fact():             decode[ScopesChanged],
 	AccountRenamed{}.fact():            decode[AccountRenamed],
 	AccountChanged{}.fact():            decode[AccountChanged],

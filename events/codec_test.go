@@ -68,6 +68,7 @@ func facts() map[string]events.Fact {
 		"DeliverySkipped":           events.DeliverySkipped{Group: "chat", Stream: "active-forge", Position: 12},
 		"ReplayRequested":           events.ReplayRequested{Group: "chat", Replay: key, After: 3, Through: 12, Types: []string{"ForgeActivated"}},
 		"RelayRemoved":              events.RelayRemoved{Group: "chat", Position: 12},
+		"TokenLost":                 events.TokenLost{ForgeType: "github", DataKey: key},
 		"KeysRotated":               events.KeysRotated{KeyID: "0123456789abcdef", DataKeys: 2},
 		"KeysReset":                 events.KeysReset{DataKeys: 2},
 		"RepairForced":              events.RepairForced{Findings: 2, Differences: 3},

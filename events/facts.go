@@ -141,6 +141,13 @@ type (
 		DataKey   uuid.UUID `json:"data_key"`
 	}
 
+	// TokenLost says that the data key of a living token is not in this database, because it was imported without keys: only a
+	// sign-in helps. Stream token/F.
+	TokenLost struct {
+		ForgeType string    `json:"forge_type"`
+		DataKey   uuid.UUID `json:"data_key"`
+	}
+
 	// ScopesChanged says what the forge now says that the connection's token may do, where that is something else than was
 	// known. Stream token/F.
 	ScopesChanged struct {
@@ -351,6 +358,7 @@ func (TokenRefreshed) fact() kind            { return kind{"TokenRefreshed", 1} 
 func (TokenRefreshFailed) fact() kind        { return kind{"TokenRefreshFailed", 1} }
 func (TokenRefreshOvertaken) fact() kind     { return kind{"TokenRefreshOvertaken", 1} }
 func (TokenRejected) fact() kind             { return kind{"TokenRejected", 1} }
+func (TokenLost) fact() kind                 { return kind{"TokenLost", 1} }
 func (ScopesChanged) fact() kind             { return kind{"ScopesChanged", 1} }
 func (AccountRenamed) fact() kind            { return kind{"AccountRenamed", 1} }
 func (AccountChanged) fact() kind            { return kind{"AccountChanged", 1} }

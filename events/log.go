@@ -117,7 +117,12 @@ func (l *Log) Read(ctx context.Context, q Query) iter.Seq2[Event, error] {
 
 // ReadIn is [Log.Read] within a transaction, which sees what its snapshot holds.
 func ReadIn(ctx context.Context, tx pgx.Tx, q Query) iter.Seq2[Event, error] {
-	return decoded(func(yield func(Record, error) bool) {
+	return decoded(RecordsIn(ctx, tx, q))
+}
+
+// RecordsIn is [Log.Records] within a transaction.
+func RecordsIn(ctx context.Context, tx pgx.Tx, q Query) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
 		sql, args := q.sql()
 		rows, err := tx.Query(ctx, sql, args...)
 		if err != nil {
@@ -125,7 +130,7 @@ func ReadIn(ctx context.Context, tx pgx.Tx, q Query) iter.Seq2[Event, error] {
 			return
 		}
 		scan(rows, func() {})(yield)
-	})
+	}
 }
 
 func decoded(records iter.Seq2[Record, error]) iter.Seq2[Event, error] {

@@ -14,7 +14,7 @@ type TokenStep struct {
 	Position int64     `json:"position"`
 	At       time.Time `json:"at"`
 	// What happened: linked (the connection's first token, or its first after it had none), replaced (by a sign-in while there was one),
-	// refreshed, refresh_started, refresh_failed, refresh_overtaken, rejected, revocation_requested, revocation_attempted,
+	// refreshed, refresh_started, refresh_failed, refresh_overtaken, rejected, lost, revocation_requested, revocation_attempted,
 	// revocations_postponed, revoked, rebound, scopes_changed, renamed or account_changed.
 	What string `json:"what"`
 	// Generation is that of the connection's token afterwards, 0 if it has none.
@@ -105,6 +105,8 @@ func (l *living) follow(e events.Event) TokenStep {
 		return TokenStep{What: "refresh_overtaken"}
 	case events.TokenRejected:
 		return TokenStep{What: "rejected", DataKey: &fact.DataKey}
+	case events.TokenLost:
+		return TokenStep{What: "lost", DataKey: &fact.DataKey}
 	case events.TokenRevocationRequested:
 		if fact.DataKey == l.key {
 			*l = living{}

@@ -137,6 +137,8 @@ func whyUnusable(reason string) string {
 		return "the forge refuses the token"
 	case projections.ReasonAccountChanged:
 		return "the token acts for another account"
+	case projections.ReasonKeyMissing:
+		return "it was imported without its key"
 	case projections.ReasonOutcomeUnknown:
 		return "the answer to a refresh was lost"
 	default:

@@ -31,7 +31,14 @@ CREATE TABLE log_checkpoints (
     note      text        NOT NULL
 );
 
+-- There is a row while a log is being imported: nothing else may work on it until that has come to its end.
+CREATE TABLE unfinished_import (
+    singleton boolean     PRIMARY KEY DEFAULT true CHECK (singleton),
+    begun_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- +goose Down
+DROP TABLE unfinished_import;
 DROP TABLE log_checkpoints;
 DROP TABLE log_tree;
 DROP TABLE log_tiles;

@@ -34,6 +34,7 @@ func grants() []grant {
 		{"subscriptions", image},
 		{"parked", image},
 		{"replays", image},
+		{"unfinished_import", []string{"SELECT"}},
 		{"log_tiles", []string{"SELECT", "INSERT", "UPDATE"}},
 		{"log_tree", []string{"SELECT", "UPDATE"}},
 		{"log_checkpoints", []string{"SELECT", "INSERT", "UPDATE"}},

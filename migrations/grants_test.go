@@ -128,6 +128,7 @@ var wanted = map[string]string{
 	"log_checkpoints":       "INSERT SELECT UPDATE",
 	"log_tiles":             "INSERT SELECT UPDATE",
 	"log_tree":              "SELECT UPDATE",
+	"unfinished_import":     "SELECT",
 	"setup_code":            "DELETE INSERT SELECT UPDATE",
 	"deployment":            "SELECT",
 	"subscriptions":         "DELETE INSERT SELECT UPDATE",

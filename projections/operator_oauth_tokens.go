@@ -53,7 +53,7 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 		if err := putToken(tokens, forgeType, e, granted); err != nil {
 			return err
 		}
-	case events.TokenRefreshStarted, events.TokenRefreshFailed, events.TokenRejected:
+	case events.TokenRefreshStarted, events.TokenRefreshFailed, events.TokenRejected, events.TokenLost:
 		tokens.change(forgeType, func(t *Token) { applyRefresh(t, e) })
 	case events.ScopesChanged, events.AccountRenamed, events.AccountChanged:
 		tokens.change(forgeType, func(t *Token) { applyGrant(t, e.Fact, e.OccurredAt) })
@@ -117,6 +117,10 @@ func applyRefresh(t *Token, e events.Event) {
 		if t.DataKey == fact.DataKey {
 			refuse(t, e.OccurredAt, ReasonUnauthorized)
 		}
+	case events.TokenLost:
+		if t.DataKey == fact.DataKey {
+			refuse(t, e.OccurredAt, ReasonKeyMissing)
+		}
 	}
 }
 
@@ -152,6 +156,9 @@ func refuse(t *Token, at time.Time, reason string) {
 
 // ReasonAccountChanged is the reason of a row that needs a sign-in because its token acts for another account.
 const ReasonAccountChanged = "account_changed"
+
+// ReasonKeyMissing is the reason of a row that needs a sign-in because the log was imported without the key of its token.
+const ReasonKeyMissing = "key_missing"
 
 // ReasonUnauthorized is the reason of a row that needs a sign-in because the forge refused its token in use.
 const ReasonUnauthorized = "unauthorized"

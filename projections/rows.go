@@ -57,10 +57,12 @@ type Refresh struct {
 // Refreshable reports whether there is a refresh token that, as far as is known, can be used.
 func (t Token) Refreshable() bool { return len(t.RefreshToken) > 0 && t.NeedsReauthSince == nil }
 
-// Refused reports whether the access token must not be used, because its forge refuses it or takes it for another account's.
+// Refused reports whether the access token must not be used, because its forge refuses it or takes it for another account's, or cannot
+// be, because its key is missing.
 // One whose refresh token was rejected is as good as before until it expires.
 func (t Token) Refused() bool {
-	return t.NeedsReauthReason == ReasonUnauthorized || t.NeedsReauthReason == ReasonAccountChanged
+	return t.NeedsReauthReason == ReasonUnauthorized || t.NeedsReauthReason == ReasonAccountChanged ||
+		t.NeedsReauthReason == ReasonKeyMissing
 }
 
 // Expired reports whether the access token has stopped working at now.

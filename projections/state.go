@@ -92,6 +92,7 @@ func (s *State) Versions() map[string]int {
 func (s *State) Apply(e events.Event) error {
 	switch e.Fact.(type) {
 	case events.TokenIssued, events.TokenRefreshStarted, events.TokenRefreshed, events.TokenRefreshFailed, events.TokenRefreshOvertaken, events.TokenRejected,
+		events.TokenLost,
 		events.TokenRevocationRequested, events.TokenRevocationAttempted, events.TokenRevocationsPostponed, events.TokenRevoked,
 		events.ConnectionRebound, events.ScopesChanged, events.AccountChanged:
 		applyRevocation(&s.revocations, e)

@@ -51,7 +51,7 @@ func requireEmpty(ctx context.Context, databaseURL string) error {
 	// What a migrated database holds: the tables that have no rows then, the log before all, and those that have.
 	empty := []string{
 		"events", "active_forge_type", "data_keys", "log_checkpoints", "log_tiles", "operator", "operator_oauth_tokens", "operator_sessions", "parked", "replays",
-		"setup_code", "subscriptions", "token_revocations", "vault_check",
+		"setup_code", "subscriptions", "token_revocations", "unfinished_import", "vault_check",
 	}
 	filled := []string{"projections", "log_tree", "deployment", "forgeauth_migrations"}
 	foreign := slices.DeleteFunc(slices.Clone(found), func(r foundRelation) bool {

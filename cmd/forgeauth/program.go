@@ -77,7 +77,7 @@ func (p *program) root() *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.demoCommand(), p.healthcheckCommand(), p.versionCommand()}},
-		{groupDatabase, []*cobra.Command{p.migrateCommand(), p.verifyCommand()}},
+		{groupDatabase, []*cobra.Command{p.migrateCommand(), p.verifyCommand(), p.exportCommand(), p.importCommand()}},
 		{groupCustody, []*cobra.Command{
 			p.loginCommand(), p.setupCodeCommand(), p.recoverCommand(), p.accountsCommand(), p.connectionsCommand(),
 		}},
