@@ -72,6 +72,9 @@ var houseRules = map[string][]string{
 	"internal/localpg":  {},
 	"internal/spelling": {},
 
+	// Made-up histories, for tests and benchmarks.
+	"internal/plausible": {"events"},
+
 	// Only tests, which may import what they measure.
 	"internal/benchmark": {},
 

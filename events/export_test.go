@@ -20,3 +20,21 @@ const RememberedStreams = rememberedStreams
 
 // NewMessage is how the feed makes messages.
 var NewMessage = newMessage
+
+// SQL returns the statement of a query.
+func (q Query) SQL() (string, []any) { return q.sql() }
+
+// GrantedSQL returns the statement of [Log.GrantedBefore].
+func GrantedSQL(forgeType string, positions ...int64) (string, []any) {
+	var asked []Grantee
+	for _, position := range positions {
+		asked = append(asked, Grantee{forgeType, position})
+	}
+	return grantedSQL(asked)
+}
+
+// The statements of look-ups by lists.
+var (
+	AtPositionsSQL    = severalSQL(atPositions)
+	FirstOfStreamsSQL = severalSQL(firstOfStreams)
+)

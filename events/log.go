@@ -77,7 +77,8 @@ func (q Query) sql() (sql string, args []any) {
 }
 
 // typesSQL selects the first events of some types: of each as many by its index, and of those the first. In one condition the types
-// would have the planner read the log until it has found enough, which for rare ones is all of it.
+// would have the planner read the log until it has found enough, which for rare ones is all of it; conditions on rows, and their order,
+// fit the index on type and position and no other.
 func (q Query) typesSQL() (sql string, args []any) {
 	args = []any{q.After, q.Through, q.Limit}
 	if q.Through == 0 {
@@ -86,8 +87,8 @@ func (q Query) typesSQL() (sql string, args []any) {
 	parts := make([]string, 0, len(q.Types))
 	for _, name := range q.Types {
 		args = append(args, name)
-		parts = append(parts, fmt.Sprintf(`(SELECT %s FROM events WHERE type = $%d AND position > $1 AND position <= $2 ORDER BY position LIMIT $3)`,
-			recordColumns, len(args)))
+		parts = append(parts, fmt.Sprintf(`(SELECT %[1]s FROM events
+			WHERE (type, position) > ($%[2]d, $1) AND (type, position) <= ($%[2]d, $2) ORDER BY type, position LIMIT $3)`, recordColumns, len(args)))
 	}
 	return `SELECT * FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS e ORDER BY position LIMIT $3`, args
 }
@@ -174,22 +175,6 @@ func scan(rows pgx.Rows, stop func()) iter.Seq2[Record, error] {
 			yield(Record{}, ReadError("read the log", err))
 		}
 	}
-}
-
-// GrantedBefore returns the event that granted the token which a connection had last by a position: a TokenIssued or TokenRefreshed at it
-// or before, the zero Event if there is none. It is found by index, from the position backwards.
-func (l *Log) GrantedBefore(ctx context.Context, forgeType string, position int64) (Event, error) {
-	const newest = `(SELECT position FROM events WHERE type = $1 AND stream = $3 AND position <= $4 ORDER BY position DESC LIMIT 1)`
-	sql := `SELECT coalesce(greatest(` + newest + `, ` + strings.Replace(newest, "$1", "$2", 1) + `), 0)`
-	var found int64
-	err := l.pool.QueryRow(ctx, sql, TypeOf(TokenIssued{}), TypeOf(TokenRefreshed{}), TokenStream(forgeType), position).Scan(&found)
-	if err != nil {
-		return Event{}, ReadError("look for a token", err)
-	}
-	if found == 0 {
-		return Event{}, nil
-	}
-	return l.At(ctx, found)
 }
 
 // At returns the event at a position, or [ErrNotFound].

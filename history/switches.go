@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,13 +53,7 @@ func (r *Reader) Switches(ctx context.Context, s Span, forge string) (Page[Switc
 	if err != nil {
 		return page, err
 	}
-	sessions := map[uuid.UUID]*events.Account{}
-	for i := range page.Items {
-		if err := r.explainSwitch(ctx, &page.Items[i], sessions); err != nil {
-			return page, err
-		}
-	}
-	return page, nil
+	return page, r.explainSwitches(ctx, page.Items)
 }
 
 // switchOf reads a switch out of an event; false for one that leaves the active forge as it was.
@@ -78,52 +73,76 @@ func switchOf(e events.Event) (Switch, bool) {
 	return found, found.From != found.To
 }
 
-// explainSwitch adds what other events say of a switch.
-func (r *Reader) explainSwitch(ctx context.Context, s *Switch, sessions map[uuid.UUID]*events.Account) error {
-	next := events.Query{After: s.Position, Stream: events.StreamActiveForge, Limit: 1}
-	for e, err := range r.log.Read(ctx, next) {
+// explainSwitches adds what other events say of switches, in a few queries for all of them.
+func (r *Reader) explainSwitches(ctx context.Context, switches []Switch) error {
+	if len(switches) == 0 {
+		return nil
+	}
+	asked := make([]events.Grantee, 0, len(switches))
+	var beginnings []events.Stream
+	for i := range switches {
+		s := &switches[i]
+		if i+1 < len(switches) && switches[i+1].From == s.To {
+			s.Until = &switches[i+1].At
+		} else if err := r.untilNext(ctx, s); err != nil {
+			return err
+		}
+		until := r.now()
+		if s.Until != nil {
+			until = *s.Until
+		}
+		s.Seconds = max(0, until.Sub(s.At).Seconds())
+		asked = append(asked, events.Grantee{ForgeType: s.To, Position: s.Position})
+		if id, ok := events.Stream(s.Actor).SessionID(); ok {
+			s.Session = &id
+			beginnings = append(beginnings, events.SessionStream(id))
+		}
+	}
+	granted, err := r.log.GrantedBefore(ctx, asked...)
+	if err != nil {
+		return err
+	}
+	accounts, err := r.accountsOf(ctx, beginnings)
+	if err != nil {
+		return err
+	}
+	for i := range switches {
+		s, grant := &switches[i], granted[i]
+		if grant.Position > 0 {
+			s.Generation, s.TokenPosition, s.ActsAs = grant.StreamVersion, grant.Position, accountIn(grant.Fact)
+			if grant.CorrelationID == s.CorrelationID {
+				s.Command = "sign_in"
+			}
+		}
+		if s.Session != nil {
+			s.SignedInAs = accounts[*s.Session]
+		}
+	}
+	return nil
+}
+
+// untilNext finds the switch that follows one that others of the same answer do not tell of.
+func (r *Reader) untilNext(ctx context.Context, s *Switch) error {
+	for e, err := range r.log.Read(ctx, events.Query{After: s.Position, Types: switchTypes, Limit: 1}) {
 		if err != nil {
 			return err
 		}
 		s.Until = &e.OccurredAt
 	}
-	until := r.now()
-	if s.Until != nil {
-		until = *s.Until
-	}
-	s.Seconds = max(0, until.Sub(s.At).Seconds())
-	if s.To != "" {
-		granted, err := r.log.GrantedBefore(ctx, s.To, s.Position)
-		if err != nil {
-			return err
-		}
-		if granted.Position > 0 {
-			s.Generation, s.TokenPosition = granted.StreamVersion, granted.Position
-			s.ActsAs = accountIn(granted.Fact)
-			if granted.CorrelationID == s.CorrelationID {
-				s.Command = "sign_in"
-			}
-		}
-	}
-	id, ok := events.Stream(s.Actor).SessionID()
-	if !ok {
-		return nil
-	}
-	s.Session = &id
-	account, known := sessions[id]
-	if !known {
-		for e, err := range r.log.Read(ctx, events.Query{Stream: events.SessionStream(id), Limit: 1}) {
-			if err != nil {
-				return err
-			}
-			account = accountIn(e.Fact)
-		}
-		if sessions != nil {
-			sessions[id] = account
-		}
-	}
-	s.SignedInAs = account
 	return nil
+}
+
+// accountsOf returns whose sessions are, those that it finds.
+func (r *Reader) accountsOf(ctx context.Context, sessions []events.Stream) (map[uuid.UUID]*events.Account, error) {
+	accounts := map[uuid.UUID]*events.Account{}
+	slices.Sort(sessions)
+	first, err := r.log.First(ctx, slices.Compact(sessions))
+	for _, e := range first {
+		if id, ok := e.Stream.SessionID(); ok {
+			accounts[id] = accountIn(e.Fact)
+		}
+	}
+	return accounts, err
 }
 
 // accountIn returns the account that a fact is about, nil if it is about none.

@@ -113,10 +113,10 @@ func (r *Reader) held(ctx context.Context, t *Timeline, after, through int64) er
 		if !ok || before.To == "" {
 			return nil
 		}
-		if err := r.explainSwitch(ctx, &before, nil); err != nil {
+		t.Switches = append(t.Switches, before)
+		if err := r.explainSwitches(ctx, t.Switches); err != nil {
 			return err
 		}
-		t.Switches = append(t.Switches, before)
 	}
 	return nil
 }

@@ -39,12 +39,12 @@ func (r *Reader) Tokens(ctx context.Context, forge string, s Span) (Page[TokenSt
 	}
 	var living living
 	if after > 0 {
-		granted, err := r.log.GrantedBefore(ctx, forge, after)
+		granted, err := r.log.GrantedBefore(ctx, events.Grantee{ForgeType: forge, Position: after})
 		if err != nil {
 			return Page[TokenStep]{}, err
 		}
-		living.grant(granted)
-		for e, err := range r.log.Read(ctx, events.Query{After: granted.Position, Through: after, Stream: events.TokenStream(forge)}) {
+		living.grant(granted[0])
+		for e, err := range r.log.Read(ctx, events.Query{After: granted[0].Position, Through: after, Stream: events.TokenStream(forge)}) {
 			if err != nil {
 				return Page[TokenStep]{}, err
 			}

@@ -20,7 +20,7 @@ var activeTable = table[bool, ActiveForge]{
 func applyActive(active *rows[bool, ActiveForge], e events.Event) {
 	switch fact := e.Fact.(type) {
 	case events.ForgeActivated:
-		row, ok := active.live[only]
+		row, ok := active.get(only)
 		if !ok || row.ForgeType != fact.ForgeType {
 			row = ActiveForge{ForgeType: fact.ForgeType, Since: e.OccurredAt}
 		}

@@ -46,7 +46,7 @@ func (r *rows[K, R]) watch() { r.was = map[K]*R{} }
 func (r *rows[K, R]) changes() []Change {
 	var changes []Change
 	for key, before := range r.was {
-		after, ok := r.live[key]
+		after, ok := r.get(key)
 		for i, column := range r.columns {
 			change := Change{Table: r.name, Key: fmt.Sprint(key), Column: column}
 			if before != nil {
@@ -102,7 +102,7 @@ func (s *State) Sessions() []Session {
 func sorted[K comparable, R any](r rows[K, R], compare func(a, b R) int) []R {
 	all := make([]R, 0, len(r.live))
 	for _, row := range r.live {
-		all = append(all, row)
+		all = append(all, *row)
 	}
 	slices.SortFunc(all, compare)
 	return all

@@ -19,7 +19,7 @@ var operatorTable = table[bool, Operator]{
 
 // applyOperator folds an event of the stream operator.
 func applyOperator(operator *rows[bool, Operator], e events.Event) {
-	row := operator.live[only]
+	row, _ := operator.get(only)
 	row.Version = e.StreamVersion
 	row.Accounts = slices.Clone(row.Accounts)
 	if row.Accounts == nil {

@@ -38,33 +38,32 @@ func applyToken(tokens *rows[string, Token], e events.Event) error {
 	if !ok {
 		return fmt.Errorf("event %d: %s on stream %s", e.Position, e.Type, e.Stream)
 	}
+	stamp := func(t *Token) { t.Version, t.UpdatedAt = e.StreamVersion, e.OccurredAt }
 	switch fact := e.Fact.(type) {
 	case events.TokenIssued:
 		granted := Token{Account: fact.Account, Kind: fact.Kind, DataKey: fact.DataKey, Scopes: fact.Scopes, ExpiresAt: fact.ExpiresAt}
-		if err := putToken(tokens, forgeType, e, granted); err != nil {
-			return err
-		}
+		stamp(&granted)
+		return putToken(tokens, forgeType, e, granted)
 	case events.TokenRefreshed:
 		granted := Token{Account: fact.Account, Kind: fact.Kind, DataKey: fact.DataKey, Scopes: fact.Scopes, ExpiresAt: fact.ExpiresAt}
-		if before := tokens.live[forgeType]; before.NeedsReauthReason == ReasonAccountChanged {
+		if before, _ := tokens.get(forgeType); before.NeedsReauthReason == ReasonAccountChanged {
 			// The answer to a refresh that was under way then: it acts for whom the token before it acted for.
 			granted.NeedsReauthSince, granted.NeedsReauthReason = before.NeedsReauthSince, before.NeedsReauthReason
 		}
-		if err := putToken(tokens, forgeType, e, granted); err != nil {
-			return err
-		}
-	case events.TokenRefreshStarted, events.TokenRefreshFailed, events.TokenRejected, events.TokenLost:
-		tokens.change(forgeType, func(t *Token) { applyRefresh(t, e) })
-	case events.ScopesChanged, events.AccountRenamed, events.AccountChanged:
-		tokens.change(forgeType, func(t *Token) { applyGrant(t, e.Fact, e.OccurredAt) })
+		stamp(&granted)
+		return putToken(tokens, forgeType, e, granted)
 	case events.TokenRevocationRequested:
-		if tokens.live[forgeType].DataKey == fact.DataKey {
+		if before, _ := tokens.get(forgeType); before.DataKey == fact.DataKey {
 			tokens.drop(forgeType)
 		}
 	case events.ConnectionRebound:
 		tokens.drop(forgeType)
 	}
-	tokens.change(forgeType, func(t *Token) { t.Version, t.UpdatedAt = e.StreamVersion, e.OccurredAt })
+	tokens.change(forgeType, func(t *Token) {
+		applyRefresh(t, e)
+		applyGrant(t, e.Fact, e.OccurredAt)
+		stamp(t)
+	})
 	return nil
 }
 
@@ -80,7 +79,7 @@ func putToken(tokens *rows[string, Token], forgeType string, e events.Event, gra
 	if granted.ExpiresAt != nil {
 		granted.ExpiresAt = new(micros(*granted.ExpiresAt))
 	}
-	if before, ok := tokens.live[forgeType]; ok {
+	if before, ok := tokens.get(forgeType); ok {
 		granted.CreatedAt = before.CreatedAt
 	}
 	tokens.put(granted)

@@ -40,14 +40,12 @@ func NewState() *State {
 
 // Token returns the living token of a connection.
 func (s *State) Token(forgeType string) (Token, bool) {
-	row, ok := s.tokens.live[forgeType]
-	return row, ok
+	return s.tokens.get(forgeType)
 }
 
 // Revocation returns the pending revocation of the token sealed under a data key.
 func (s *State) Revocation(dataKey uuid.UUID) (Revocation, bool) {
-	row, ok := s.revocations.live[dataKey]
-	return row, ok
+	return s.revocations.get(dataKey)
 }
 
 // Pending returns the revocations of a connection's tokens that wait for the forge, by data key.
@@ -55,7 +53,7 @@ func (s *State) Pending(forgeType string) []Revocation {
 	var pending []Revocation
 	for _, row := range s.revocations.live {
 		if row.ForgeType == forgeType {
-			pending = append(pending, row)
+			pending = append(pending, *row)
 		}
 	}
 	slices.SortFunc(pending, func(a, b Revocation) int { return bytes.Compare(a.DataKey[:], b.DataKey[:]) })
@@ -64,17 +62,18 @@ func (s *State) Pending(forgeType string) []Revocation {
 
 // Active returns the active forge.
 func (s *State) Active() (ActiveForge, bool) {
-	row, ok := s.active.live[only]
-	return row, ok
+	return s.active.get(only)
 }
 
 // Operator returns whose deployment this is.
-func (s *State) Operator() Operator { return s.operator.live[only] }
+func (s *State) Operator() Operator {
+	row, _ := s.operator.get(only)
+	return row
+}
 
 // Session returns a session that has not ended; it may have expired.
 func (s *State) Session(id uuid.UUID) (Session, bool) {
-	row, ok := s.sessions.live[id]
-	return row, ok
+	return s.sessions.get(id)
 }
 
 // Versions implements [events.Tables].

@@ -70,7 +70,7 @@ type rows[K comparable, R any] struct {
 
 	upsert, bulk, delete, load string // SQL
 
-	live    map[K]R
+	live    map[K]*R
 	changed map[K]struct{}
 	was     map[K]*R // what changed rows were, nil for none; nil unless somebody watches
 }
@@ -82,58 +82,66 @@ func newRows[K comparable, R any](t table[K, R]) rows[K, R] {
 		bulk:    t.bulkSQL(),
 		delete:  t.deleteSQL(),
 		load:    t.loadSQL(),
-		live:    map[K]R{},
+		live:    map[K]*R{},
 		changed: map[K]struct{}{},
 	}
 }
 
+// get returns a copy of a row.
+func (r *rows[K, R]) get(key K) (row R, ok bool) {
+	found, ok := r.live[key]
+	if ok {
+		row = *found
+	}
+	return row, ok
+}
+
 func (r *rows[K, R]) put(row R) {
 	key := r.keyOf(row)
-	r.remember(key)
-	r.live[key] = row
-	r.changed[key] = struct{}{}
+	r.touch(key)
+	r.live[key] = &row
 }
 
 func (r *rows[K, R]) drop(key K) {
 	if _, ok := r.live[key]; !ok {
 		return
 	}
-	r.remember(key)
+	r.touch(key)
 	delete(r.live, key)
-	r.changed[key] = struct{}{}
 }
 
-// remember keeps what a row is before it changes.
-func (r *rows[K, R]) remember(key K) {
+// change has edit change the row of a key, if there is one.
+func (r *rows[K, R]) change(key K, edit func(*R)) {
+	row, ok := r.live[key]
+	if !ok {
+		return
+	}
+	r.touch(key)
+	edit(row)
+}
+
+// touch marks a row that is about to change, and keeps what it is if somebody watches.
+func (r *rows[K, R]) touch(key K) {
+	if _, ok := r.changed[key]; !ok {
+		r.changed[key] = struct{}{}
+	}
 	if r.was == nil {
 		return
 	}
 	if _, ok := r.was[key]; ok {
 		return
 	}
-	row, ok := r.live[key]
-	if !ok {
-		r.was[key] = nil
-		return
+	r.was[key] = nil
+	if row, ok := r.get(key); ok {
+		r.was[key] = &row
 	}
-	r.was[key] = &row
-}
-
-// change replaces the row of key by what edit makes of it, if there is one.
-func (r *rows[K, R]) change(key K, edit func(*R)) {
-	row, ok := r.live[key]
-	if !ok {
-		return
-	}
-	edit(&row)
-	r.put(row)
 }
 
 func (r *rows[K, R]) queueLoad(batch *pgx.Batch, by any) {
 	batch.Queue(r.load, by).Query(func(found pgx.Rows) error {
 		loaded, err := pgx.CollectRows(found, r.scan)
 		for _, row := range loaded {
-			r.live[r.keyOf(row)] = row
+			r.live[r.keyOf(row)] = &row
 		}
 		return err
 	})
@@ -142,7 +150,7 @@ func (r *rows[K, R]) queueLoad(batch *pgx.Batch, by any) {
 func (r *rows[K, R]) flush(batch *pgx.Batch) {
 	written := make([]R, 0, len(r.changed))
 	for key := range r.changed {
-		if row, ok := r.live[key]; ok {
+		if row, ok := r.get(key); ok {
 			written = append(written, row)
 		} else {
 			batch.Queue(r.delete, key)

@@ -253,7 +253,7 @@ func (r *rows[K, R]) compare(ctx context.Context, tx pgx.Tx) ([]Difference, erro
 		}
 		key := r.keyOf(have) // of the first column, which has been read
 		seen[key] = struct{}{}
-		want, ok := r.live[key]
+		want, ok := r.get(key)
 		if !ok {
 			r.changed[key] = struct{}{}
 			found = append(found, Difference{Table: r.name, Key: fmt.Sprint(key), Have: "a row", Want: "none"})

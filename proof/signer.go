@@ -43,7 +43,7 @@ const (
 	// lease is how long a signer that says nothing keeps the others waiting.
 	lease = 30 * time.Second
 	// pace is the least time between two checkpoints: what is appended meanwhile shares one.
-	pace = 200 * time.Millisecond
+	pace = 500 * time.Millisecond
 	// retry is how long after a failure the next try is.
 	retry = 5 * time.Second
 	// stride is how many events one transaction adds.
