@@ -11,9 +11,10 @@ ARG TARGETARCH
 ARG VERSION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/build-cache \
     GOCACHE=/go/build-cache CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/forgeauth/forgeauth.version=$VERSION" -o /out/forgeauth ./cmd/forgeauth
+    mkdir -p /out/checkpoint && go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/forgeauth/forgeauth.version=$VERSION" -o /out/forgeauth ./cmd/forgeauth
 
-# Nothing but the program and the certificate authorities: no shell, no package manager, nothing to write to.
+# Nothing but the program and the certificate authorities: no shell, no package manager, and nothing to write to but a folder for the
+# newest signed checkpoint, for which there is to be a volume.
 FROM scratch
 ARG VERSION=
 LABEL org.opencontainers.image.title="forgeauth" \
@@ -25,6 +26,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 # On the PATH that a runtime assumes, so that `docker compose exec forgeauth forgeauth setup-code` finds it.
 COPY --from=build /out/forgeauth /usr/local/bin/forgeauth
 COPY LICENSE /LICENSE
+COPY --from=build --chown=65532:65532 /out/checkpoint /checkpoint
 # A number, so that an orchestrator can see that it is not root.
 USER 65532:65532
 # To be reached from outside the container, serve needs FORGEAUTH_LISTEN=:8080 and with it FORGEAUTH_PUBLIC_URL; and it needs

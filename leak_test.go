@@ -83,6 +83,7 @@ type leakHunt struct {
 func newLeakHunt(t *testing.T) *leakHunt {
 	t.Helper()
 	h := newHouse(t, slices.Sorted(slices.Values(keys(dialects)))...)
+	h.signs(t)
 	l := &leakHunt{
 		house: h, key: h.config.EncryptionKey.Reveal(), password: "pw-" + rand.Text(), random: &recordingReader{source: rand.Reader},
 		logs: map[string]*lockedBuffer{}, cookies: map[string]bool{},
@@ -107,6 +108,8 @@ func newLeakHunt(t *testing.T) *leakHunt {
 	l.answered = l.keep
 	l.config.Logger, l.config.Rand = l.logger, l.random
 	l.config.DatabaseURL = secret.New(l.config.DatabaseURL.Reveal() + "&password=" + l.password)
+	parts := strings.SplitN(h.config.Signing.Key.Reveal(), "+", 5) // the rest is the log's name, and a hash of the public key
+	l.known.add("the signing key", parts[4])
 	l.open(t)
 	return l
 }
@@ -353,6 +356,7 @@ func (l *leakHunt) driveCustody(t *testing.T) {
 		}
 		l.print(report)
 	}
+	l.tellHistory(t)
 	wrong := l.config
 	wrong.EncryptionKey = secret.New(randomKey())
 	l.known.add("another key", wrong.EncryptionKey.Reveal())

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -142,6 +143,47 @@ func TestANewerFoldStopsTheOlderProcess(t *testing.T) {
 	}
 	if after := readLog(t.Context(), t, s); len(after) != len(before) {
 		t.Errorf("%d events were written", len(after)-len(before))
+	}
+}
+
+// However many processes boot at once over tables of an older fold, they are repaired once.
+func TestManyProcessesRepairOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea")
+	h.open(t)
+	h.claim(t, "gitea")
+	conn := h.db.Conn(t)
+	if _, err := conn.Exec(t.Context(), `UPDATE projections SET version = version - 1; UPDATE operator_oauth_tokens SET account_login = 'x'`); err != nil {
+		t.Fatal(err)
+	}
+	var before, after int
+	const repairs = `SELECT sum(repairs) FROM projections`
+	if err := conn.QueryRow(t.Context(), repairs).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan *forgeauth.Service, 8)
+	var booting sync.WaitGroup
+	for range cap(opened) {
+		booting.Go(func() {
+			s, err := forgeauth.Open(t.Context(), h.config)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			opened <- s
+		})
+	}
+	booting.Wait()
+	close(opened)
+	for s := range opened {
+		checkInvariants(t.Context(), t, s, h.db.Pool(t))
+		closeService(t, s)
+	}
+	if err := conn.QueryRow(t.Context(), repairs).Scan(&after); err != nil {
+		t.Fatal(err)
+	}
+	if tables := 5; after-before != tables {
+		t.Errorf("%d repairs of %d tables", after-before, tables)
 	}
 }
 

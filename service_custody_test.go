@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -249,4 +250,49 @@ func TestALostKeyCostsTheTokensAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff(before, log[:len(before)]); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestRaceOfRotationAndRefreshesLosesNothing: keys are rotated back and forth while two processes append tokens under both.
+func TestRaceOfRotationAndRefreshesLosesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea", "gitlab")
+	first := h.config.EncryptionKey
+	h.open(t)
+	h.claim(t, "gitea")
+	second := secret.New(randomKey())
+	h.config.PreviousKeys = []secret.Text{second}
+	one := h.open(t)
+	h.config.EncryptionKey, h.config.PreviousKeys = second, []secret.Text{first}
+	other := h.open(t)
+	var working sync.WaitGroup
+	for _, s := range []*forgeauth.Service{one, other} {
+		working.Go(func() {
+			for range 10 {
+				if _, err := s.Commands().RotateKeys(t.Context(), custodian); err != nil {
+					t.Errorf("rotate: %v", err)
+				}
+			}
+		})
+		working.Go(func() {
+			for i := range 20 {
+				if err := s.UpsertOperatorOAuth(t.Context(), robotToken([]string{"gitea", "gitlab"}[i%2])); err != nil {
+					t.Errorf("import: %v", err)
+				}
+			}
+		})
+	}
+	working.Wait()
+	if _, err := other.Commands().RotateKeys(t.Context(), custodian); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gitea", "gitlab"} {
+		if _, err := other.GetOperatorOAuth(t.Context(), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	uses, unreadable, err := other.KeyUses(t.Context())
+	if err != nil || len(unreadable) > 0 || len(uses[1].DataKeys) > 0 {
+		t.Errorf("%+v, %v, %v", uses, unreadable, err)
+	}
+	checkInvariants(t.Context(), t, other, h.db.Pool(t))
 }

@@ -64,11 +64,11 @@ func export(ctx context.Context, tx pgx.Tx, encoder *json.Encoder, o ExportOptio
 		if err == nil {
 			err = hashed.Add(record)
 		}
-		if err == nil {
-			err = encoder.Encode(line{Event: eventOf(record)})
-		}
 		if err != nil {
 			return proof.TreeHead{}, err
+		}
+		if err := encoder.Encode(line{Event: eventOf(record)}); err != nil {
+			return proof.TreeHead{}, fmt.Errorf("write: %w", err)
 		}
 		if o.Progress != nil && (record.Position%progressEvery == 0 || record.Position == h.Events) {
 			o.Progress(record.Position, h.Events)
@@ -93,7 +93,7 @@ func exportKeys(ctx context.Context, tx pgx.Tx, encoder *json.Encoder) error {
 	}
 	var key dataKey
 	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&key.ID), &key.Wrapped, &key.CreatedAt}, func() error {
-		return encoder.Encode(line{Key: &key}) //nolint:wrapcheck // by the caller
+		return encoder.Encode(line{Key: &key})
 	})
 	if err != nil {
 		return fmt.Errorf("write the data keys: %w", err)

@@ -126,7 +126,7 @@ func (i *importer) check() (err error) {
 
 // begin marks the database, or finds that it was marked before.
 func (i *importer) begin(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error { //nolint:wrapcheck // Import does
 		if err := events.Lock(ctx, tx); err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (i *importer) add(ctx context.Context, r events.Record, there func() (event
 func (i *importer) flush(ctx context.Context) error {
 	err := pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error { return events.Import(ctx, tx, i.batch) })
 	i.batch = i.batch[:0]
-	return err
+	return err //nolint:wrapcheck // Import does
 }
 
 // finish folds the tables and takes the mark away.
@@ -197,7 +197,7 @@ func (i *importer) finish(ctx context.Context, end trailer) error {
 		return err
 	}
 	i.result.Events, i.result.Signed, i.result.Keys = head.N, i.checkpoint.N, i.header.Keys
-	return pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error { //nolint:wrapcheck // Import does
 		batch := &pgx.Batch{}
 		batch.Queue(`UPDATE deployment SET id = $1`, [16]byte(i.header.Deployment))
 		for _, key := range i.keys {

@@ -214,7 +214,7 @@ func (p *program) checkBundle(name string, policy proof.Policy, asJSON bool) err
 	if proven.SealedHash != "" {
 		rows = append(rows, []string{"sealed part", "SHA-256 " + proven.SealedHash})
 	}
-	p.printTable([]string{"", ""}, rows)
+	p.printTable([]string{"field", "value"}, rows)
 	return nil
 }
 

@@ -197,9 +197,12 @@ func (p *program) openDemo(ctx context.Context, o demoOptions, e forgeauth.Envir
 		}
 		e.Config.DatabaseURL = secret.New(d.deployment.postgres.URL())
 	}
-	signing, err := d.signing()
+	signing, public, err := d.signing()
 	if err != nil {
 		return nil, err
+	}
+	if d.lasting {
+		p.note("the log that stays is signed; its public key: %s", public)
 	}
 	d.deployment.service, err = forgeauth.Open(ctx, forgeauth.Config{
 		DatabaseURL: e.Config.DatabaseURL, MigrateOnOpen: true,
@@ -216,15 +219,15 @@ func (p *program) openDemo(ctx context.Context, o demoOptions, e forgeauth.Envir
 }
 
 // signing makes a key for this demo and a place for its newest checkpoint.
-func (d *demoHouse) signing() (forgeauth.SigningConfig, error) {
-	key, _, err := proof.GenerateKey("demo.forgeauth.example/log")
+func (d *demoHouse) signing() (config forgeauth.SigningConfig, public string, err error) {
+	key, public, err := proof.GenerateKey("demo.forgeauth.example/log")
 	if err != nil {
-		return forgeauth.SigningConfig{}, err
+		return config, "", err
 	}
 	if d.kept, err = os.MkdirTemp("", "forgeauth-demo-*"); err != nil {
-		return forgeauth.SigningConfig{}, fmt.Errorf("make a place for the checkpoint: %w", err)
+		return config, "", fmt.Errorf("make a place for the checkpoint: %w", err)
 	}
-	return forgeauth.SigningConfig{Key: key, CheckpointFile: filepath.Join(d.kept, "checkpoint")}, nil
+	return forgeauth.SigningConfig{Key: key, CheckpointFile: filepath.Join(d.kept, "checkpoint")}, public, nil
 }
 
 func (d *demoHouse) startForge(ctx context.Context, kind forge.Kind, dialect forgetest.Dialect, account int64, repositories int) (standIn, error) {

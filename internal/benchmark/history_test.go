@@ -324,13 +324,13 @@ func BenchmarkHistoryImport(b *testing.B) {
 	}
 	compare(b, 1, 1,
 		func(ctx context.Context, _ int) error {
-			_, fresh := database(b)
+			_, fresh := database(b) //nolint:contextcheck // of the benchmark
 			_, err := archive.Import(ctx, fresh, bytes.NewReader(exported.Bytes()), archive.ImportOptions{})
 			fresh.Close()
 			return err
 		},
 		func(ctx context.Context, _ int) error {
-			_, fresh := database(b)
+			_, fresh := database(b) //nolint:contextcheck // of the benchmark
 			defer fresh.Close()
 			return fresh.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 				_, err := conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(copied.Bytes()), `COPY events FROM STDIN`)
