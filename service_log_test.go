@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/forgeauth/forgeauth"
+	"github.com/forgeauth/forgeauth/events"
 	"github.com/forgeauth/forgeauth/proof"
 )
 
@@ -119,6 +120,58 @@ func TestAThirdPartysClientReadsTheLog(t *testing.T) {
 		t.Error("another log is accepted")
 	} else if _, ok := errors.AsType[*proof.GrownError](err); !ok {
 		t.Errorf("another log: %v", err)
+	}
+}
+
+// TestWhoHasTheFeedCanCheckTheLog computes the tree from what the feed gives away, which is nothing sealed, and finds the signed root.
+func TestWhoHasTheFeedCanCheckTheLog(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "gitea", "gitlab")
+	h.signs(t)
+	s := h.open(t)
+	b := h.claim(t, "gitea")
+	mustSignIn(t, b, "gitlab", "ada", nil)
+	if err := s.Sign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := s.Tree().Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := s.SigningKeys().Policy().ReadCheckpoint(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hashed proof.Accumulator
+	follower := s.Feed().Follow(0)
+	for hashed.Head().N < signed.N {
+		records, err := follower.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, record := range records {
+			document, err := s.Feed().Structured(t.Context(), record) // as it goes over the wire
+			if err != nil {
+				t.Fatal(err)
+			}
+			msg, err := events.ParseStructured(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			received, _, err := events.ParseMessage(msg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if received.Sealed != nil {
+				t.Errorf("position %d leaves with its sealed part", received.Position)
+			}
+			if err := hashed.Add(received); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if hashed.Head() != signed {
+		t.Errorf("the feed hashes to %v, and signed was %v", hashed.Head(), signed)
 	}
 }
 

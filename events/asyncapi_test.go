@@ -91,6 +91,7 @@ var attributes = []struct {
 	{"position", "{type: string, pattern: '^[1-9][0-9]*$', description: 'The place in the log, without gaps.'}", false},
 	{"replayid", "{type: string, format: uuid, description: 'Only on what is sent once more because somebody asked for it.'}", true},
 	{"schema", "{type: string, pattern: '^[1-9][0-9]*$', description: 'The version of the shape of data.'}", false},
+	{"sealedsha256", "{type: string, pattern: '^[0-9a-f]{64}$', description: 'The SHA-256 of what stays sealed at home, only where something is: with it the leaf of the log’s tree can be computed.'}", true},
 	{"stream", "{type: string}", false},
 	{"streamversion", "{type: string, pattern: '^[1-9][0-9]*$', description: 'The place in the stream, without gaps.'}", false},
 }

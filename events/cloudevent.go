@@ -1,6 +1,8 @@
 package events
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +33,7 @@ const (
 	MetadataPosition      = attributePrefix + "position"      // extension: the place in the log, in decimal
 	MetadataReplayID      = attributePrefix + "replayid"      // extension: only on what is given once more
 	MetadataSchema        = attributePrefix + "schema"        // extension: version of the payload's shape
+	MetadataSealedSHA256  = attributePrefix + "sealedsha256"  // extension: hash of what stays sealed at home, in hexadecimal; only if something is
 	MetadataStream        = attributePrefix + "stream"        // extension
 	MetadataStreamVersion = attributePrefix + "streamversion" // extension: the place in the stream, in decimal
 
@@ -67,6 +70,9 @@ func newMessage(source string, r Record, replay uuid.UUID) *message.Message {
 		MetadataStream:          string(r.Stream),
 		MetadataStreamVersion:   strconv.FormatInt(r.StreamVersion, 10),
 		metadataCorrelation:     r.CorrelationID.String(),
+	}
+	if r.SealedHash != nil {
+		msg.Metadata[MetadataSealedSHA256] = hex.EncodeToString(r.SealedHash)
 	}
 	if replay != uuid.Nil {
 		msg.Metadata[MetadataReplayID] = replay.String()
@@ -115,7 +121,7 @@ func Structured(msg *message.Message) ([]byte, error) {
 var ErrNotOurs = errors.New("this is no event of a forgeauth feed")
 
 // ParseMessage is the inverse of what the feed does to a record: it reads a message in binary mode. Only what is sealed is
-// missing from the record. replay is zero unless the message is marked as replayed. The error is [ErrNotOurs]; whether this
+// missing from the record, which has its hash. replay is zero unless the message is marked as replayed. The error is [ErrNotOurs]; whether this
 // program knows the event's type is for [Record.Decode] to say.
 func ParseMessage(msg *message.Message) (r Record, replay uuid.UUID, err error) {
 	var faults []error
@@ -158,6 +164,12 @@ func ParseMessage(msg *message.Message) (r Record, replay uuid.UUID, err error) 
 		Actor:         get(MetadataActor),
 		CorrelationID: id(MetadataCorrelationID, get(MetadataCorrelationID)),
 		Payload:       json.RawMessage(msg.Payload),
+	}
+	if text := get(MetadataSealedSHA256); text != "" {
+		if r.SealedHash, err = hex.DecodeString(text); err == nil && len(r.SealedHash) != sha256.Size {
+			err = errors.New("it is no SHA-256")
+		}
+		fault(MetadataSealedSHA256, err)
 	}
 	if r.Stream == "" || r.Type == "" || r.Position <= 0 || r.StreamVersion <= 0 || !json.Valid(r.Payload) {
 		faults = append(faults, errors.New("stream, type, position, version or payload is missing or malformed"))

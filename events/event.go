@@ -28,6 +28,8 @@ type Record struct {
 	Payload json.RawMessage
 	// Sealed is ciphertext or a keyed hash, and never leaves through the feed. It is nil for most events.
 	Sealed []byte
+	// SealedHash is the SHA-256 of Sealed, in records that came without it: through the feed, or out of the log's tree.
+	SealedHash []byte
 }
 
 // Event is a record and the fact it holds, decoded and brought up to the newest schema.

@@ -17,8 +17,8 @@ const (
 	pageSize = 512
 )
 
-// feedColumns are those of a record without what is sealed.
-const feedColumns = `position, event_id, stream, stream_version, type, schema, occurred_at, actor, correlation_id, payload, NULL::bytea`
+// feedColumns are those of a record with the hash of what is sealed in its place.
+const feedColumns = `position, event_id, stream, stream_version, type, schema, occurred_at, actor, correlation_id, payload, sha256(sealed)`
 
 const (
 	pageSQL = `
@@ -59,6 +59,7 @@ func collect(rows pgx.Rows, err error) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
+		record.Sealed, record.SealedHash = nil, record.Sealed
 		page = append(page, record)
 	}
 	return page, nil

@@ -31,6 +31,6 @@ type Event struct {
 func EventOf(r events.Record) Event {
 	return Event{
 		Position: r.Position, ID: r.ID, Type: r.Type, Schema: r.Schema, OccurredAt: r.OccurredAt.UTC(), Stream: r.Stream,
-		StreamVersion: r.StreamVersion, Actor: r.Actor, CorrelationID: r.CorrelationID, Payload: r.Payload, Sealed: r.Sealed != nil,
+		StreamVersion: r.StreamVersion, Actor: r.Actor, CorrelationID: r.CorrelationID, Payload: r.Payload, Sealed: r.Sealed != nil || r.SealedHash != nil,
 	}
 }

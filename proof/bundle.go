@@ -68,9 +68,9 @@ func (t *Tree) Prove(ctx context.Context, log *events.Log, position int64) (stri
 
 // Check returns the event that a bundle proves to be in the log of the policy, and how many events the log had. It needs nothing
 // else. The error wraps [ErrBadBundle].
-func (p Policy) Check(bundle string) (Entry, tlog.Tree, error) {
-	bad := func(err error) (Entry, tlog.Tree, error) {
-		return Entry{}, tlog.Tree{}, fmt.Errorf("%w: %w", ErrBadBundle, err)
+func (p Policy) Check(bundle string) (events.Record, tlog.Tree, error) {
+	bad := func(err error) (events.Record, tlog.Tree, error) {
+		return events.Record{}, tlog.Tree{}, fmt.Errorf("%w: %w", ErrBadBundle, err)
 	}
 	if len(bundle) > MaxBundle {
 		return bad(errors.New("it is too long"))

@@ -88,13 +88,13 @@ func TestABundleThatIsNotWholeProvesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := func(edit func(*proof.Entry)) string {
+	changed := func(edit func(*events.Record)) string {
 		entry, err := proof.ParseLeaf(slices.Clone(leaf))
 		if err != nil {
 			t.Fatal(err)
 		}
 		edit(&entry)
-		return strings.Replace(bundle, base64.StdEncoding.EncodeToString(leaf), base64.StdEncoding.EncodeToString(entry.Leaf()), 1)
+		return strings.Replace(bundle, base64.StdEncoding.EncodeToString(leaf), base64.StdEncoding.EncodeToString(proof.Leaf(entry)), 1)
 	}
 	for name, test := range map[string]struct {
 		bundle string
@@ -103,9 +103,9 @@ func TestABundleThatIsNotWholeProvesNothing(t *testing.T) {
 		"nothing":         {"", policy},
 		"another log":     {bundle, other},
 		"no policy":       {bundle, proof.Policy{}},
-		"another actor":   {changed(func(e *proof.Entry) { e.Actor = "nobody" }), policy},
-		"another payload": {changed(func(e *proof.Entry) { e.Payload = []byte("{}") }), policy},
-		"another sealed":  {changed(func(e *proof.Entry) { e.SealedHash[0] ^= 1 }), policy},
+		"another actor":   {changed(func(e *events.Record) { e.Actor = "nobody" }), policy},
+		"another payload": {changed(func(e *events.Record) { e.Payload = []byte("{}") }), policy},
+		"another sealed":  {changed(func(e *events.Record) { e.SealedHash[0] ^= 1 }), policy},
 		"another place":   {strings.Replace(bundle, "index 2\n", "index 3\n", 1), policy},
 		"no signature":    {strings.Join(lines[:len(lines)-2], ""), policy},
 		"too long":        {bundle + strings.Repeat("\n", proof.MaxBundle), policy},

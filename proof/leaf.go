@@ -14,14 +14,6 @@ import (
 	"github.com/forgeauth/forgeauth/events"
 )
 
-// Entry is what a leaf says: the public fields of an event, and the hash of what is sealed.
-type Entry struct {
-	events.Record // Sealed is nil
-
-	// SealedHash is the SHA-256 of the event's sealed part, nil if it has none.
-	SealedHash []byte
-}
-
 // leafVersion is the first byte of every leaf: another layout gets another.
 const leafVersion = 1
 
@@ -47,46 +39,43 @@ var ErrMalformedLeaf = errors.New("this is not an entry of a log of forgeauth")
 //	payload          text, JSON as stored
 //	sealed           1 byte: 0 for none, 1 if the SHA-256 of the sealed part follows
 //	sealed hash      32 bytes, or nothing
+//
+// A record of the feed has the hash of what is sealed already; otherwise it is computed.
 func Leaf(r events.Record) []byte {
-	entry := Entry{Record: r}
+	hash := r.SealedHash
 	if r.Sealed != nil {
-		hash := sha256.Sum256(r.Sealed)
-		entry.SealedHash = hash[:]
+		sum := sha256.Sum256(r.Sealed)
+		hash = sum[:]
 	}
-	return entry.Leaf()
-}
-
-// Leaf returns the bytes that the entry was parsed from.
-func (e Entry) Leaf() []byte {
 	const fixed = 1 + 8 + 16 + 4 + 8 + 4 + 2 + 8 + 4 + 16 + 4 + 1 + sha256.Size
-	b := make([]byte, 0, fixed+len(e.Stream)+len(e.Type)+len(e.Actor)+len(e.Payload))
+	b := make([]byte, 0, fixed+len(r.Stream)+len(r.Type)+len(r.Actor)+len(r.Payload))
 	text := func(s string) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // Postgres holds no text that long
 		b = append(b, s...)
 	}
 	b = append(b, leafVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Position)) //nolint:gosec // positions are not negative
-	b = append(b, e.ID[:]...)
-	text(string(e.Stream))
-	b = binary.BigEndian.AppendUint64(b, uint64(e.StreamVersion)) //nolint:gosec // versions are not negative
-	text(e.Type)
-	b = binary.BigEndian.AppendUint16(b, uint16(e.Schema)) //nolint:gosec // schemas are not negative
-	b = binary.BigEndian.AppendUint64(b, uint64(e.OccurredAt.UnixMicro()))
-	text(e.Actor)
-	b = append(b, e.CorrelationID[:]...)
-	text(string(e.Payload))
-	if e.SealedHash == nil {
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Position)) //nolint:gosec // positions are not negative
+	b = append(b, r.ID[:]...)
+	text(string(r.Stream))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.StreamVersion)) //nolint:gosec // versions are not negative
+	text(r.Type)
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Schema)) //nolint:gosec // schemas are not negative
+	b = binary.BigEndian.AppendUint64(b, uint64(r.OccurredAt.UnixMicro()))
+	text(r.Actor)
+	b = append(b, r.CorrelationID[:]...)
+	text(string(r.Payload))
+	if hash == nil {
 		return append(b, 0)
 	}
-	return append(append(b, 1), e.SealedHash...)
+	return append(append(b, 1), hash...)
 }
 
 // ParseLeaf is the inverse of [Leaf], or returns [ErrMalformedLeaf]: it accepts no second form of an entry. The result aliases b.
-func ParseLeaf(b []byte) (Entry, error) {
-	var e Entry
+func ParseLeaf(b []byte) (events.Record, error) {
+	var e events.Record
 	r := leafReader{rest: b}
 	if version := r.take(1); r.failed || version[0] != leafVersion {
-		return Entry{}, fmt.Errorf("%w: it does not begin with the version %d", ErrMalformedLeaf, leafVersion)
+		return events.Record{}, fmt.Errorf("%w: it does not begin with the version %d", ErrMalformedLeaf, leafVersion)
 	}
 	e.Position = r.integer()
 	copy(e.ID[:], r.take(len(uuid.UUID{})))
@@ -102,12 +91,12 @@ func ParseLeaf(b []byte) (Entry, error) {
 	e.Payload = r.text()
 	switch sealed := r.take(1); {
 	case r.failed, sealed[0] > 1:
-		return Entry{}, fmt.Errorf("%w: it ends early", ErrMalformedLeaf)
+		return events.Record{}, fmt.Errorf("%w: it ends early", ErrMalformedLeaf)
 	case sealed[0] == 1:
 		e.SealedHash = r.take(sha256.Size)
 	}
 	if r.failed || len(r.rest) > 0 || e.Position < 0 || e.StreamVersion < 0 || e.Schema < 0 {
-		return Entry{}, fmt.Errorf("%w: its fields do not fit", ErrMalformedLeaf)
+		return events.Record{}, fmt.Errorf("%w: its fields do not fit", ErrMalformedLeaf)
 	}
 	return e, nil
 }

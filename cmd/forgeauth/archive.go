@@ -23,8 +23,8 @@ on each line, for forgeauth import. serve may be running. It ends with the root
 of the tree over the events, and holds the newest signed checkpoint.
 
 What is sealed is in it as ciphertext. The keys that open it, wrapped under
-OAUTH_ENCRYPTION_KEY, are in it only with --with-keys: keep that file as you keep
-the database. Without them, each connection has to be signed in to again.
+OAUTH_ENCRYPTION_KEY, are in it only with --with-keys: keep that file as you
+keep the database. Without them, each connection has to be signed in to again.
 
 Where consumer groups have got to is not in it: pg_dump keeps that.`,
 		Example: "  forgeauth export --out deployment.ndjson\n  forgeauth export --with-keys | gpg -e -r backup > deployment.ndjson.gpg",

@@ -193,9 +193,8 @@ func (p *program) checkBundle(name string, policy proof.Policy, asJSON bool) err
 		p.note("%s: %v", name, err)
 		return errDifferences
 	}
-	proven := provenEntry{Log: policy.Origin(), Size: tree.N, Event: history.EventOf(entry.Record)}
+	proven := provenEntry{Log: policy.Origin(), Size: tree.N, Event: history.EventOf(entry)}
 	if entry.SealedHash != nil {
-		proven.Sealed = true
 		proven.SealedHash = fmt.Sprintf("%x", entry.SealedHash)
 	}
 	if asJSON {

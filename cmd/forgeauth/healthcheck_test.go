@@ -36,7 +36,7 @@ func TestHealthcheckSaysWhetherServeIsReady(t *testing.T) {
 	for _, check := range document.Checks {
 		names = append(names, check.Name)
 	}
-	if diff := cmp.Diff([]string{"database", "schema", "key", "log", "feed"}, names); diff != "" || document.Version != testVersion {
+	if diff := cmp.Diff([]string{"database", "schema", "key", "log", "feed", "signed"}, names); diff != "" || document.Version != testVersion {
 		t.Errorf("%s\n%s", diff, printed)
 	}
 

@@ -74,6 +74,31 @@ func TestProgressIsDrawnForTerminalsOnly(t *testing.T) {
 	}
 }
 
+func TestStagesAreDrawnOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	for _, canAnimate := range []bool{true, false} {
+		var drawn bytes.Buffer
+		p := &program{err: &drawn, canAnimate: canAnimate}
+		reports, finish := p.stages("hashing", "folding")
+		for i, name := range []string{"hashing", "folding"} {
+			if strings.Contains(drawn.String(), name) {
+				t.Errorf("%s is drawn before it begins: %q", name, drawn.String())
+			}
+			if (reports[i] != nil) != canAnimate {
+				t.Fatalf("with a terminal: %t; a report: %t", canAnimate, reports[i] != nil)
+			}
+			if canAnimate {
+				reports[i](1, 3)
+				reports[i](3, 3)
+			}
+			if strings.Contains(drawn.String(), name) != canAnimate {
+				t.Errorf("with a terminal: %t; drawn: %q", canAnimate, drawn.String())
+			}
+		}
+		finish()
+	}
+}
+
 func TestWaitingIsDrawnForTerminalsOnlyAndRemoved(t *testing.T) {
 	t.Parallel()
 	for _, canAnimate := range []bool{true, false} {

@@ -12,7 +12,7 @@ func (p *program) progress(doing string) (report func(done, total int64), finish
 	if !p.canAnimate {
 		return nil, func() {}
 	}
-	bar := p.bar(doing, progressbar.OptionShowCount())
+	bar := p.bar(doing, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"))
 	report = func(done, total int64) {
 		if bar.GetMax64() != total {
 			bar.ChangeMax64(total)
@@ -20,6 +20,28 @@ func (p *program) progress(doing string) (report func(done, total int64), finish
 		_ = bar.Set64(done) // what a bar cannot draw is nobody's failure
 	}
 	return report, func() { _ = bar.Finish() }
+}
+
+// stages is progress for work in several parts: the bar of each takes the place of the one before as soon as it has something to show.
+func (p *program) stages(doing ...string) (reports []func(done, total int64), finish func()) {
+	reports = make([]func(int64, int64), len(doing))
+	if !p.canAnimate {
+		return reports, func() {}
+	}
+	end := func() {}
+	var at string
+	var report func(done, total int64)
+	for i, name := range doing {
+		reports[i] = func(done, total int64) {
+			if at != name {
+				end()
+				at = name
+				report, end = p.progress(name)
+			}
+			report(done, total)
+		}
+	}
+	return reports, func() { end() }
 }
 
 // waiting draws that something is being done of which nobody knows how far it is, until the returned function is called. Where no

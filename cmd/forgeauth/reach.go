@@ -13,6 +13,7 @@ import (
 	"github.com/forgeauth/forgeauth"
 	"github.com/forgeauth/forgeauth/internal/localpg"
 	"github.com/forgeauth/forgeauth/secret"
+	"github.com/forgeauth/forgeauth/vault"
 )
 
 // stopTimeout is how long the embedded Postgres gets to shut down before it is told to leave that to its next start.
@@ -92,6 +93,11 @@ func (p *program) maintain(ctx context.Context, purpose forgeauth.Purpose, do fu
 	defer release()
 	e.Config.DatabaseURL, e.Config.Logger, e.Config.Maintenance = secret.New(url), logger, true
 	service, err := forgeauth.Open(ctx, e.Config)
+	if _, wrong := errors.AsType[*vault.WrongKeyError](err); wrong && purpose == forgeauth.Checking {
+		p.note("what is sealed is not looked at: %v", err)
+		e.Config.EncryptionKey, e.Config.PreviousKeys = secret.Text{}, nil
+		service, err = forgeauth.Open(ctx, e.Config)
+	}
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}

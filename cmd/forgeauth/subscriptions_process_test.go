@@ -250,7 +250,7 @@ func TestAReplayIsGivenBesideWhatHappensNow(t *testing.T) {
 	planned := run(t, h.environ, "replay-to", "chat", "--from", "2", "--dry-run")
 	planned.expect(t, exitOK, "2 events would be given to chat once more. Nothing was done", "")
 	run(t, h.environ, "replay-to", "chat", "--from", "2h", "--to", "1h").expect(t, exitFailure, "", "there is nothing to replay")
-	run(t, h.environ, "replay-to", "chat", "--from", "yesterday").expect(t, exitUsage, "", `--from "yesterday": it is a position`)
+	run(t, h.environ, "replay-to", "chat", "--from", "yesterday").expect(t, exitUsage, "", `--from "yesterday": it is now, beginning, a position`)
 	run(t, h.environ, "replay-to", "chat").expect(t, exitUsage, "", `"from" not set`)
 	run(t, h.environ, "replay-to", "chat", "--from", "1", "--type", "ForgeActivate").
 		expect(t, exitUsage, "", `"ForgeActivate" is no type of event: did you mean ForgeActivated or ForgeDeactivated?`)

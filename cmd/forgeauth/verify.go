@@ -80,12 +80,10 @@ func (p *program) verify(ctx context.Context, o verifyFlags) error {
 		options.Kept = string(text)
 	}
 	return p.maintain(ctx, forgeauth.Checking, func(service *forgeauth.Service, _ forgeauth.Environment) error {
-		hashing, hashed := p.progress("hashing the log")
-		folding, folded := p.progress("folding the log")
-		options.Hashing, options.Folding = hashing, folding
+		reports, finish := p.stages("hashing the log", "folding the log")
+		options.Hashing, options.Folding = reports[0], reports[1]
 		found, err := service.Verify(ctx, options)
-		hashed()
-		folded()
+		finish()
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
