@@ -71,8 +71,8 @@ func newMessage(source string, r Record, replay uuid.UUID) *message.Message {
 		MetadataStreamVersion:   strconv.FormatInt(r.StreamVersion, 10),
 		metadataCorrelation:     r.CorrelationID.String(),
 	}
-	if r.SealedHash != nil {
-		msg.Metadata[MetadataSealedSHA256] = hex.EncodeToString(r.SealedHash)
+	if hash := r.HashOfSealed(); hash != nil {
+		msg.Metadata[MetadataSealedSHA256] = hex.EncodeToString(hash)
 	}
 	if replay != uuid.Nil {
 		msg.Metadata[MetadataReplayID] = replay.String()

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"time"
 
@@ -30,6 +31,15 @@ type Record struct {
 	Sealed []byte
 	// SealedHash is the SHA-256 of Sealed, in records that came without it: through the feed, or out of the log's tree.
 	SealedHash []byte
+}
+
+// HashOfSealed returns the SHA-256 of the sealed part, whether the record has that or only its hash; nil if there is none.
+func (r Record) HashOfSealed() []byte {
+	if r.Sealed == nil {
+		return r.SealedHash
+	}
+	hash := sha256.Sum256(r.Sealed)
+	return hash[:]
 }
 
 // Event is a record and the fact it holds, decoded and brought up to the newest schema.

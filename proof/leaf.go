@@ -42,11 +42,7 @@ var ErrMalformedLeaf = errors.New("this is not an entry of a log of forgeauth")
 //
 // A record of the feed has the hash of what is sealed already; otherwise it is computed.
 func Leaf(r events.Record) []byte {
-	hash := r.SealedHash
-	if r.Sealed != nil {
-		sum := sha256.Sum256(r.Sealed)
-		hash = sum[:]
-	}
+	hash := r.HashOfSealed()
 	const fixed = 1 + 8 + 16 + 4 + 8 + 4 + 2 + 8 + 4 + 16 + 4 + 1 + sha256.Size
 	b := make([]byte, 0, fixed+len(r.Stream)+len(r.Type)+len(r.Actor)+len(r.Payload))
 	text := func(s string) {
