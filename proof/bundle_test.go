@@ -216,6 +216,21 @@ func TestKeysRotate(t *testing.T) {
 			t.Errorf("while both sign: %v", err)
 		}
 	}
+	// Where nothing is appended meanwhile, the log is signed once more by the key that is new, and by it alone in the end.
+	quiet := func(present secret.Text, previous ...secret.Text) {
+		t.Helper()
+		if b.keys, err = proof.ParseKeys(present, previous...); err != nil {
+			t.Fatal(err)
+		}
+		b.signer = b.newSigner(t)
+		b.sign(t)
+		if report := b.verify(t); len(report.Findings) > 0 || report.Signed != 2 {
+			t.Errorf("after a quiet rotation: %+v", report)
+		}
+	}
+	quiet(older, newer)
+	quiet(older)
+	quiet(newer, older)
 	use(newer)
 	if report := b.verify(t); len(report.Findings) > 0 || report.Signed != 3 {
 		t.Errorf("after the older key has gone: %+v", report)

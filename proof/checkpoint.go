@@ -109,6 +109,9 @@ func (k *Keys) sign(tree tlog.Tree) (string, error) {
 	return string(signed), nil
 }
 
+// present accepts what the present key has signed.
+func (k *Keys) present() Policy { return Policy{origin: k.origin, verifiers: k.verifiers[:1]} }
+
 // Policy returns what accepts the checkpoints of these keys.
 func (k *Keys) Policy() Policy { return Policy{origin: k.origin, verifiers: k.verifiers} }
 

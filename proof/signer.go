@@ -161,7 +161,7 @@ func (s *Signer) advance(ctx context.Context) (done bool, wait time.Duration, er
 		if wait, err = a.take(ctx, s.id); err != nil || wait > 0 {
 			return err
 		}
-		if err := a.begin(ctx, s.config.Kept, s.config.Keys.Policy()); err != nil {
+		if err := a.begin(ctx, s.config.Kept, s.config.Keys); err != nil {
 			return err
 		}
 		for record, err := range s.log.Records(ctx, events.Query{After: a.edge.size, Through: a.edge.size + stride}) {
@@ -210,7 +210,9 @@ type advance struct {
 	edge  *frontier
 	first int64 // the size at the beginning
 	kept  tlog.Tree
-	full  []fullTile
+	// current says that the kept checkpoint is signed by the present key.
+	current bool
+	full    []fullTile
 }
 
 type fullTile struct {
@@ -239,7 +241,9 @@ func (a *advance) take(ctx context.Context, id uuid.UUID) (wait time.Duration, e
 		return 0, fmt.Errorf("take the lease of signing: %w", err)
 	}
 	a.first = size
-	if a.edge, err = a.tree.load(ctx, size); err != nil {
+	if a.edge, err = a.tree.load(ctx, size); errors.Is(err, ErrNoTile) {
+		return 0, &RefusedError{fmt.Sprintf("hashes of the tree of %d events are missing: %v", size, err)}
+	} else if err != nil {
 		return 0, err
 	}
 	if have := a.edge.root(); len(root) != tlog.HashSize || have != tlog.Hash(root) {
@@ -249,15 +253,17 @@ func (a *advance) take(ctx context.Context, id uuid.UUID) (wait time.Duration, e
 }
 
 // begin compares the tree with the kept checkpoint, as far as it goes.
-func (a *advance) begin(ctx context.Context, kept Kept, policy Policy) error {
+func (a *advance) begin(ctx context.Context, kept Kept, keys *Keys) error {
 	text, err := kept.Read()
 	if err != nil {
 		return err
 	}
 	if text != "" {
-		if a.kept, err = policy.ReadCheckpoint(text); err != nil {
+		if a.kept, err = keys.Policy().ReadCheckpoint(text); err != nil {
 			return &RefusedError{"the kept checkpoint: " + err.Error()}
 		}
+		_, err := keys.present().ReadCheckpoint(text)
+		a.current = err == nil
 	}
 	a.edge.full = func(level int, n int64, hashes []tlog.Hash) error {
 		a.full = append(a.full, fullTile{level, n, pack(hashes)})
@@ -300,12 +306,11 @@ func (a *advance) finish(ctx context.Context, config SignerConfig, sign bool) (c
 	a.queueTiles(batch)
 	batch.Queue(`UPDATE log_tree SET size = $1, root = $2`, tree.N, tree.Hash[:])
 	if sign {
-		signed := false
-		err := a.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM log_checkpoints WHERE size = $1)`, tree.N).Scan(&signed)
+		signed, err := a.signed(ctx, tree, config.Keys)
 		if err != nil {
-			return "", fmt.Errorf("look for a checkpoint: %w", err)
+			return "", err
 		}
-		if !signed || a.kept.N < tree.N {
+		if !signed || a.kept.N < tree.N || !a.current {
 			if checkpoint, err = config.Keys.sign(tree); err != nil {
 				return "", err
 			}
@@ -321,6 +326,21 @@ func (a *advance) finish(ctx context.Context, config SignerConfig, sign bool) (c
 		return "", nil
 	}
 	return checkpoint, config.Kept.write(checkpoint)
+}
+
+// signed reports whether there is a checkpoint of the tree that the present key has signed: when that is another one than before, a log to
+// which nothing is appended is signed once more.
+func (a *advance) signed(ctx context.Context, tree tlog.Tree, keys *Keys) (bool, error) {
+	var text string
+	err := a.tx.QueryRow(ctx, `SELECT note FROM log_checkpoints WHERE size = $1`, tree.N).Scan(&text)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for a checkpoint: %w", err)
+	}
+	_, err = keys.present().ReadCheckpoint(text)
+	return err == nil, nil
 }
 
 // queueTiles stores the tiles that have become full and the last one of each level that has changed.

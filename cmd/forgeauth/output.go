@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -16,6 +18,27 @@ import (
 
 // cli is on whose behalf commands of this binary run.
 func cli() commands.Caller { return commands.Caller{Actor: "cli"} }
+
+// harmless returns text in which nothing moves a terminal's cursor, changes what it shows, or reverses the order of what is read: what is
+// printed may come from a forge, from a proof that somebody else made, or from a database that somebody else has been at.
+func harmless(text string) string {
+	dangerous := func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) || r == utf8.RuneError
+	}
+	if !strings.ContainsFunc(text, dangerous) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if dangerous(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
 
 // printJSON prints a document, indented, with a newline at its end.
 func printJSON[T any](p *program, document T) error {

@@ -113,12 +113,12 @@ func (p *program) action(do func(ctx context.Context, args []string) error) func
 
 // printf prints what the command was asked for.
 func (p *program) printf(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.out, format, args...)
+	_, _ = io.WriteString(p.out, harmless(fmt.Sprintf(format, args...)))
 }
 
 // note prints a line beside the output.
 func (p *program) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.err, "forgeauth: "+format+"\n", args...)
+	_, _ = io.WriteString(p.err, harmless(fmt.Sprintf("forgeauth: "+format+"\n", args...)))
 }
 
 // logger returns the logger that the environment asks for, on standard error. What looks like a credential is masked.

@@ -156,3 +156,21 @@ func TestADatabaseIsDescribedWithoutItsPassword(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestWhatIsPrintedMovesNoTerminal(t *testing.T) {
+	t.Parallel()
+	var out, err bytes.Buffer
+	p := &program{out: &out, err: &err}
+	const hostile = "eve\x1b[2J\x07\r\u202egnp\u2066 \x00\x9b ok é\n"
+	const shown = `eve\x1b[2J\a\r\u202egnp\u2066 \x00\ufffd ok é` + "\n"
+	p.printf("%s", hostile)
+	p.note("%s", hostile)
+	if out.String() != shown || err.String() != "forgeauth: "+shown+"\n" {
+		t.Errorf("printed %q and %q", out.String(), err.String())
+	}
+	out.Reset()
+	p.printTable([]string{"name"}, [][]string{{"a\x1b[31mb"}})
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("a table holds %q", out.String())
+	}
+}
