@@ -64,7 +64,7 @@ type Page[T any] struct {
 func collect[T any](ctx context.Context, r *Reader, q events.Query, limit int, item func(events.Event) (T, bool)) (Page[T], error) {
 	const piece = 4096
 	page := Page[T]{Items: []T{}}
-	if q.Through == 0 { // an empty log: to a Query, 0 is no bound
+	if q.Through == 0 { // an empty part: to a Query, 0 is no bound
 		return page, nil
 	}
 	q.Limit = piece

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -46,12 +47,24 @@ func (r *Reader) Switches(ctx context.Context, s Span, forge string) (Page[Switc
 		return Page[Switch]{}, err
 	}
 	query := events.Query{After: after, Through: through, Types: switchTypes}
+	ended := map[int64]time.Time{} // when the next switch was, by position: also those that the answer leaves out
+	var before int64
 	page, err := collect(ctx, r, query, s.Limit, func(e events.Event) (Switch, bool) {
 		found, ok := switchOf(e)
+		if ok {
+			ended[before], before = e.OccurredAt, e.Position
+		}
 		return found, ok && (forge == "" || forge == found.From || forge == found.To)
 	})
 	if err != nil {
 		return page, err
+	}
+	for i := range page.Items {
+		if at, ok := ended[page.Items[i].Position]; ok {
+			page.Items[i].Until = &at
+		} else if err := r.untilNext(ctx, &page.Items[i]); err != nil {
+			return page, err
+		}
 	}
 	return page, r.explainSwitches(ctx, page.Items)
 }
@@ -82,11 +95,6 @@ func (r *Reader) explainSwitches(ctx context.Context, switches []Switch) error {
 	var beginnings []events.Stream
 	for i := range switches {
 		s := &switches[i]
-		if i+1 < len(switches) && switches[i+1].From == s.To {
-			s.Until = &switches[i+1].At
-		} else if err := r.untilNext(ctx, s); err != nil {
-			return err
-		}
 		until := r.now()
 		if s.Until != nil {
 			until = *s.Until
@@ -121,15 +129,17 @@ func (r *Reader) explainSwitches(ctx context.Context, switches []Switch) error {
 	return nil
 }
 
-// untilNext finds the switch that follows one that others of the same answer do not tell of.
+// untilNext finds the switch that follows one.
 func (r *Reader) untilNext(ctx context.Context, s *Switch) error {
-	for e, err := range r.log.Read(ctx, events.Query{After: s.Position, Types: switchTypes, Limit: 1}) {
-		if err != nil {
-			return err
-		}
-		s.Until = &e.OccurredAt
+	query := events.Query{After: s.Position, Through: math.MaxInt64, Types: switchTypes}
+	page, err := collect(ctx, r, query, 1, func(e events.Event) (time.Time, bool) {
+		_, ok := switchOf(e)
+		return e.OccurredAt, ok
+	})
+	if len(page.Items) > 0 {
+		s.Until = &page.Items[0]
 	}
-	return nil
+	return err
 }
 
 // accountsOf returns whose sessions are, those that it finds.

@@ -113,6 +113,9 @@ func (r *Reader) held(ctx context.Context, t *Timeline, after, through int64) er
 		if !ok || before.To == "" {
 			return nil
 		}
+		if err := r.untilNext(ctx, &before); err != nil {
+			return err
+		}
 		t.Switches = append(t.Switches, before)
 		if err := r.explainSwitches(ctx, t.Switches); err != nil {
 			return err
