@@ -61,7 +61,7 @@ func (m *made) switches(forge string) (found []history.Switch) {
 	var all []history.Switch
 	for _, e := range m.log {
 		s := history.Switch{Position: e.Position, At: e.OccurredAt, Actor: e.Actor, CorrelationID: e.CorrelationID}
-		switch fact := e.Fact.(type) { //nolint:gochecksumtype // the others say nothing of it
+		switch fact := e.Fact.(type) {
 		case events.TokenIssued:
 			granted[fact.ForgeType] = grant{e.StreamVersion, e.Position, fact.Account, e.CorrelationID}
 			continue
