@@ -14,7 +14,7 @@ func (s *Service) Export(ctx context.Context, w io.Writer, keys bool, progress f
 	return archive.Export(ctx, s.pool, w, archive.ExportOptions{Keys: keys, Now: s.config.Now(), Progress: progress})
 }
 
-// Import reads a file into the empty database that the service was opened on, for maintenance; see [archive.Import]. Connections whose
+// Import reads a file into the empty database that the service was opened on, with Config.Maintenance and Config.Importing; see [archive.Import]. Connections whose
 // tokens came without their keys need a sign-in afterwards, and the log says so.
 func (s *Service) Import(ctx context.Context, r io.Reader, policy *proof.Policy, progress func(done, total int64)) (archive.Imported, error) {
 	if policy == nil && s.keys != nil {

@@ -19,6 +19,8 @@ const (
 	Serving Purpose = iota
 	// Maintaining is to work on the database beside the service. Nothing is sealed or opened: the key is not looked at.
 	Maintaining
+	// Importing is to import into the database; otherwise as Maintaining.
+	Importing
 	// Checking is to look at the database beside the service, and at what is sealed if there is a key.
 	Checking
 	// Probing is to ask the running service how it is: FORGEAUTH_LISTEN is read, and nothing else.
@@ -105,6 +107,7 @@ func fromEnvironment(environ []string, purpose Purpose, root bool) (Environment,
 	databaseURL, given := r.databaseURL()
 	e.Config.DatabaseURL = secret.New(databaseURL)
 	e.Config.DatabaseDirectURL = r.directURL(given)
+	e.Config.Importing = purpose == Importing
 	e.Config.EncryptionKey = r.encryptionKey()
 	e.Config.PreviousKeys = r.previousKeys()
 	if !given {
@@ -147,6 +150,9 @@ func newEnvironmentReader(environ []string, purpose Purpose, root bool) *environ
 	}
 	return r
 }
+
+// sealing reports whether what is sealed matters, and so the keys.
+func (r *environmentReader) sealing() bool { return r.purpose != Maintaining && r.purpose != Importing }
 
 func (r *environmentReader) fault(name, problem, remedy string) {
 	r.faults = append(r.faults, Fault{name, problem, remedy})

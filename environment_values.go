@@ -102,7 +102,7 @@ func (r *environmentReader) dataDir() string {
 }
 
 func (r *environmentReader) encryptionKey() secret.Text {
-	if r.purpose == Maintaining || r.purpose == Checking && r.text(vault.KeyVariable)+r.text(vault.KeyVariable+fileSuffix) == "" {
+	if !r.sealing() || r.purpose == Checking && r.text(vault.KeyVariable)+r.text(vault.KeyVariable+fileSuffix) == "" {
 		return secret.Text{}
 	}
 	key, ok := r.unstripped(vault.KeyVariable) // ParseKey strips, wherever a key comes from
@@ -124,7 +124,7 @@ func (r *environmentReader) encryptionKey() secret.Text {
 
 // previousKeys reads the keys that the encryption key has replaced.
 func (r *environmentReader) previousKeys() []secret.Text {
-	if r.purpose == Maintaining {
+	if !r.sealing() {
 		return nil
 	}
 	list, ok := r.secret(previousKeysVariable)

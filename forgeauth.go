@@ -67,6 +67,8 @@ type Config struct {
 	// keep it from opening, tables of an older fold are not repaired, and the key may be missing as long as nothing is
 	// sealed, opened or hashed.
 	Maintenance bool
+	// Importing opens a database for [Service.Import], also one on which an import was broken off; together with Maintenance.
+	Importing bool
 	// Listen is where the operator's HTTP server listens, 127.0.0.1:8080 if empty. Open does not listen.
 	Listen string
 	// PublicURL is the origin under which browsers reach that server; http:// and Listen if empty.
@@ -303,11 +305,13 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	s.writer = events.NewWriter(events.WriterConfig{
 		Conn: config.ConnConfig, Now: s.config.Now, NewID: s.config.NewID, Logger: s.config.Logger,
 	}, projections.NewState())
+	if !s.config.Importing {
+		if err := events.CheckImported(ctx, s.pool); err != nil {
+			return fmt.Errorf("the database: %w", err)
+		}
+	}
 	if s.config.Maintenance {
 		return nil
-	}
-	if err := events.CheckImported(ctx, s.pool); err != nil {
-		return fmt.Errorf("the database: %w", err)
 	}
 	if err := s.catchUp(ctx); err != nil {
 		return fmt.Errorf("the tables: %w", err)

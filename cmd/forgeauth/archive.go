@@ -93,7 +93,7 @@ serve does not start on the database before the end.`,
 				defer func() { _ = file.Close() }()
 				in = file
 			}
-			return p.maintain(ctx, forgeauth.Maintaining, func(service *forgeauth.Service, _ forgeauth.Environment) error {
+			return p.maintain(ctx, forgeauth.Importing, func(service *forgeauth.Service, _ forgeauth.Environment) error {
 				progress, finish := p.progress("importing")
 				imported, err := service.Import(ctx, in, policy, progress)
 				finish()
