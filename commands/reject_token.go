@@ -73,6 +73,9 @@ func (c *Commands) settleDoubt(ctx context.Context, doubted projections.Token) e
 	if err != nil {
 		return err
 	}
+	if row.Expired(c.now()) {
+		return nil // no forge takes an expired token: what helps is to refresh it, which its schedule sees to
+	}
 	token, err := openAccess(row, key)
 	if err != nil {
 		return err
