@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -23,6 +24,8 @@ var (
 	ErrBehind = errors.New("the tables were written by an older version of forgeauth: run `forgeauth verify --repair`")
 	// ErrClosed says that the writer has been closed.
 	ErrClosed = errors.New("the log is closed")
+	// ErrDamaged says that a row holds a value that forgeauth never writes, such as an infinite time: somebody was at the table.
+	ErrDamaged = errors.New("the database holds a value that forgeauth never wrote: run `forgeauth verify`")
 	// ErrTooLarge says that an event has more than [MaxEvent] bytes.
 	ErrTooLarge = errors.New("the event is too large for the log")
 	// ErrNotFound says that the log has no event at that position.
@@ -63,10 +66,13 @@ func lockTimeout(err error) bool {
 }
 
 // ReadError wraps an error of the driver that a read ended with. Unless the server understood the statement and refused it,
-// that is [ErrUnreadable].
+// that is [ErrUnreadable], and [ErrDamaged] for a value that no variable of ours can hold.
 func ReadError(what string, err error) error {
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && !retryable(refusal) {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	if _, ok := errors.AsType[pgx.ScanArgError](err); ok {
+		return fmt.Errorf("%s: %w: %w", what, ErrDamaged, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrUnreadable, err)
 }

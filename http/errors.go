@@ -41,6 +41,7 @@ const (
 	codeNoEvent               code = "no_event"
 	codeNotSigned             code = "not_signed"
 	codeLogContradicts        code = "log_contradicts"
+	codeDamaged               code = "damaged"
 	codePositionAhead         code = "position_ahead"
 	codeUnknownType           code = "unknown_type"
 	codeNotAcceptable         code = "not_acceptable"
@@ -123,6 +124,7 @@ var catalogue = map[code]entry{
 	codeNoEvent:        {404, "There is no event at that position", "GET /audit/events lists them."},
 	codeNotSigned:      {409, "No checkpoint covers this event yet", "Try again in a second."},
 	codeLogContradicts: {500, "The log is not the one that was signed", "Run forgeauth verify: it says what was changed."},
+	codeDamaged:        {500, "The database holds what forgeauth never wrote", "Run forgeauth verify: it says what and where."},
 	codePositionAhead: {
 		409, "The log ends before that position",
 		"It may have been restored from a backup, in which case what followed may differ from what was received. Look at the state anew, then start with from=now.",
@@ -202,6 +204,7 @@ var codes = []struct {
 	{proof.ErrNoCheckpoint, codeNoCheckpoint},
 	{proof.ErrNoTile, codeNoTile},
 	{proof.ErrNotSigned, codeNotSigned},
+	{events.ErrDamaged, codeDamaged},
 	{events.ErrNotFound, codeNoEvent},
 	{events.ErrAhead, codePositionAhead},
 	{context.DeadlineExceeded, codeTimeout},

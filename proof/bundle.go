@@ -48,9 +48,9 @@ func (t *Tree) Prove(ctx context.Context, log *events.Log, position int64) (stri
 	if err != nil {
 		return "", err
 	}
-	checkpoint, err := torchwood.ParseCheckpoint(unsigned(signed))
+	checkpoint, err := ParseUnsigned(signed)
 	if err != nil {
-		return "", &BadCheckpointError{err}
+		return "", err
 	}
 	if position > checkpoint.N {
 		return "", ErrNotSigned

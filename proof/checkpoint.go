@@ -96,9 +96,6 @@ func GenerateKey(name string) (signing secret.Text, public string, err error) {
 	return secret.New(private), public, nil
 }
 
-// Origin is the name of the log.
-func (k *Keys) Origin() string { return k.origin }
-
 // sign returns the signed checkpoint of a tree.
 func (k *Keys) sign(tree tlog.Tree) (string, error) {
 	text := torchwood.Checkpoint{Origin: k.origin, Tree: tree}.String()

@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -26,16 +27,32 @@ func NewRemote(base, userAgent string) *Remote {
 	return &Remote{strings.TrimSuffix(base, "/"), userAgent}
 }
 
-// remoteTime bounds a whole check.
-const remoteTime = time.Minute
+const (
+	remoteTime = time.Minute // for a whole check
+	remoteBody = 1 << 20     // bytes of an answer; the largest that there are have a hundredth of that
+)
+
+// bounded cuts answers that are longer than any there are: the log that is asked is the one that is not trusted.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	if err == nil {
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(response.Body, remoteBody), response.Body}
+	}
+	return response, err //nolint:wrapcheck // as the transport says it
+}
 
 // Grown fetches the newest checkpoint and checks that its log is that of an older one to which events were added. It returns the newest
-// tree; a *[GrownError] or *[BadCheckpointError] if it does not hold.
+// tree; a *[GrownError] or *[BadCheckpointError] if it does not hold, and another error if the log cannot be asked within a minute.
 func (r *Remote) Grown(ctx context.Context, policy Policy, older TreeHead) (TreeHead, error) {
 	ctx, cancel := context.WithTimeout(ctx, remoteTime)
 	defer cancel()
 	fetcher, err := torchwood.NewTileFetcher(r.base, torchwood.WithUserAgent(r.agent), torchwood.WithConcurrencyLimit(8),
-		torchwood.WithHTTPClient(&http.Client{Timeout: remoteTime / 2}))
+		torchwood.WithHTTPClient(&http.Client{Timeout: remoteTime / 2, Transport: bounded{http.DefaultTransport}})) //nolint:forbidigo // with limits of its own
 	if err != nil {
 		return TreeHead{}, fmt.Errorf("the log at %s: %w", r.base, err)
 	}

@@ -164,7 +164,10 @@ func (s *Signer) advance(ctx context.Context) (done bool, wait time.Duration, er
 		if err := a.begin(ctx, s.config.Kept, s.config.Keys); err != nil {
 			return err
 		}
-		for record, err := range s.log.Records(ctx, events.Query{After: a.edge.size, Through: a.edge.size + stride}) {
+		for record, err := range s.log.Records(ctx, events.Query{After: a.edge.size, Limit: stride}) {
+			if errors.Is(err, events.ErrDamaged) {
+				return &RefusedError{fmt.Sprintf("what follows position %d cannot be read: %v", a.edge.size, err)}
+			}
 			if err == nil {
 				err = a.add(record)
 			}

@@ -107,6 +107,20 @@ func TestTheSignerRefusesWhatContradictsTheKeptCheckpoint(t *testing.T) {
 			b.exec(t, `UPDATE events SET actor = 'other' WHERE position = 7`, `DELETE FROM log_tiles`, `DELETE FROM log_checkpoints`,
 				`UPDATE log_tree SET size = 0, root = sha256('')`)
 		}, "its first 300 events hash to another root"},
+		"an event far ahead": {func(t *testing.T, b *bench) {
+			t.Helper()
+			b.exec(t, `INSERT INTO events SELECT 4611686018427387904, gen_random_uuid(), 'x', 1, type, schema, occurred_at, actor, correlation_id, payload
+				FROM events WHERE position = 3`)
+		}, "position 301 is missing"},
+		"a row that cannot be read": {func(t *testing.T, b *bench) {
+			t.Helper()
+			b.append(t, 1)
+			b.exec(t, `UPDATE events SET occurred_at = 'infinity' WHERE position = 301`)
+		}, "what follows position 300 cannot be read"},
+		"missing hashes": {func(t *testing.T, b *bench) {
+			t.Helper()
+			b.exec(t, `DELETE FROM log_tiles WHERE level = 0 AND n = 1`)
+		}, "hashes of the tree of 300 events are missing"},
 		"other hashes": {func(t *testing.T, b *bench) {
 			t.Helper()
 			b.exec(t, `UPDATE log_tiles SET hashes = set_byte(hashes, 0, 255 - get_byte(hashes, 0)) WHERE level = 1`)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"filippo.io/torchwood"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -63,7 +62,8 @@ func (f Finding) String() string {
 // meanwhile. Memory does not follow the length of the log.
 //
 // What it cannot find without a kept checkpoint is a log whose end was cut off together with tree and checkpoints, and what it can never
-// find is an event that was made up and appended: that is why only the signer should be able to append.
+// find is an event that was made up and appended: only the database's roles can keep others from that. It fails with
+// [events.ErrUnreadable] where the database cannot be asked; what is damaged in it is found and is no failure.
 func Verify(ctx context.Context, pool *pgxpool.Pool, o VerifyOptions) (Report, error) {
 	v := &verifier{tree: NewTree(pool), log: events.NewLog(pool), options: o, hashes: &frontier{}}
 	if o.Progress == nil {
@@ -72,11 +72,9 @@ func Verify(ctx context.Context, pool *pgxpool.Pool, o VerifyOptions) (Report, e
 	if err := v.begin(ctx); err != nil {
 		return Report{}, err
 	}
-	for record, err := range v.log.Records(ctx, events.Query{Through: v.report.Head}) {
-		if err == nil {
-			err = v.add(ctx, record)
-		}
-		if err != nil {
+	for after, more := int64(0), true; more; {
+		var err error
+		if after, more, err = v.walk(ctx, after); err != nil {
 			return Report{}, fmt.Errorf("verify the tree: %w", err)
 		}
 	}
@@ -101,6 +99,32 @@ type verifier struct {
 	read        int64       // the size of the last one read
 	good        int64       // the size of the last one that held
 	broken      bool        // a root did not hold, and none after it can
+	lost        bool        // positions beyond the tree are missing: what follows has no place in it
+}
+
+// walk goes over the log from a position on. A row that cannot be read ends the walk behind it, with more to come.
+func (v *verifier) walk(ctx context.Context, after int64) (at int64, more bool, err error) {
+	for record, err := range v.log.Records(ctx, events.Query{After: after, Through: v.report.Head}) {
+		if errors.Is(err, events.ErrDamaged) {
+			return v.skip(ctx, after)
+		}
+		if err == nil {
+			err = v.add(ctx, record.Position, tlog.RecordHash(Leaf(record)))
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		after = record.Position
+	}
+	return after, false, nil
+}
+
+// skip takes the row after a position, which cannot be read, for one that nothing was signed of.
+func (v *verifier) skip(ctx context.Context, after int64) (at int64, more bool, err error) {
+	if err := v.tree.db.QueryRow(ctx, `SELECT min(position) FROM events WHERE position > $1`, after).Scan(&at); err != nil {
+		return 0, false, events.ReadError("find a row that cannot be read", err)
+	}
+	return at, true, v.add(ctx, at, tlog.Hash{})
 }
 
 // begin reads how far tree and log go, in this order: the log is never behind.
@@ -123,10 +147,8 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 		return err
 	}
 	v.report.Signed = max(v.report.Signed, v.kept.N)
-	head, err := v.log.Head(ctx)
-	v.report.Head = head.Position
-	if err != nil {
-		return err
+	if err := v.tree.db.QueryRow(ctx, `SELECT coalesce(max(position), 0) FROM events`).Scan(&v.report.Head); err != nil {
+		return events.ReadError("read the head", err)
 	}
 	v.hashes.full = func(level int, n int64, hashes []tlog.Hash) error { return v.tile(ctx, level, n, hashes) }
 	return nil
@@ -134,16 +156,13 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 
 // checkpoint returns the tree of a checkpoint, that of no events if its signature does not hold.
 func (v *verifier) checkpoint(text, name string) (tree tlog.Tree) {
-	if v.options.Policy == nil {
-		checkpoint, err := torchwood.ParseCheckpoint(unsigned(text))
-		if err != nil {
-			v.find(0, 0, name+" is not one")
-		}
-		return checkpoint.Tree
+	read, fault := ParseUnsigned, " is not one"
+	if v.options.Policy != nil {
+		read, fault = v.options.Policy.ReadCheckpoint, " is not signed by a key of this log"
 	}
-	tree, err := v.options.Policy.ReadCheckpoint(text)
+	tree, err := read(text)
 	if err != nil {
-		v.find(0, 0, name+" is not signed by a key of this log")
+		v.find(0, 0, name+fault)
 	}
 	return tree
 }
@@ -167,15 +186,18 @@ const (
 	wrongHashes = "another tree than the one that was signed: the stored hashes were changed with the events"
 )
 
-func (v *verifier) add(ctx context.Context, r events.Record) error {
-	for v.hashes.size+1 < r.Position {
-		if err := v.leaf(ctx, nil); err != nil {
+// add takes the hash of the leaf of the next event that there is. Positions that are missing before it are gone through only as far as the
+// tree goes: beyond, their number says nothing, and could be anything.
+func (v *verifier) add(ctx context.Context, position int64, hash tlog.Hash) error {
+	for v.hashes.size+1 < position && !v.lost {
+		if v.lost = v.hashes.size >= v.stored.N; v.lost {
+			v.find(v.hashes.size+1, position-1, "missing")
+		} else if err := v.leaf(ctx, nil); err != nil {
 			return err
 		}
 	}
-	hash, err := leafHash(r)
-	if err != nil {
-		return err
+	if v.lost {
+		return nil
 	}
 	return v.leaf(ctx, &hash)
 }
@@ -196,7 +218,7 @@ func (v *verifier) leaf(ctx context.Context, have *tlog.Hash) error {
 	var hash tlog.Hash
 	switch {
 	case have == nil && want == nil:
-		v.find(position, position, "missing")
+		v.find(position, position, "missing, as is its stored hash")
 	case have == nil:
 		v.find(position, position, missing)
 		hash = *want
@@ -284,12 +306,12 @@ func (v *verifier) moreCheckpoints(ctx context.Context) error {
 			return events.ReadError("read the checkpoints", err)
 		}
 		count++
-		checkpoint, err := torchwood.ParseCheckpoint(unsigned(text))
-		if err != nil || checkpoint.N != v.read {
+		tree, err := ParseUnsigned(text)
+		if err != nil || tree.N != v.read {
 			v.find(0, 0, fmt.Sprintf("the checkpoint stored for %d events is not one", v.read))
 			continue
 		}
-		v.checkpoints = append(v.checkpoints, checkpoint.Tree)
+		v.checkpoints = append(v.checkpoints, tree)
 	}
 	if count < page {
 		v.read = v.stored.N

@@ -128,8 +128,29 @@ func TestTamperingIsFound(t *testing.T) {
 			do:   []string{`UPDATE events SET payload = replace(payload::text, '"gitea"', '"gitlab"')::json WHERE position = 6`},
 			want: []string{"log: position 6: not what was signed"},
 		},
-		"an actor":      {do: []string{`UPDATE events SET actor = 'somebody' WHERE position = 3`}, want: []string{"log: position 3: not what was signed"}},
-		"a timestamp":   {do: []string{`UPDATE events SET occurred_at = occurred_at - interval '1 microsecond' WHERE position = 2`}, want: []string{"log: position 2: not what was signed"}},
+		"an actor":    {do: []string{`UPDATE events SET actor = 'somebody' WHERE position = 3`}, want: []string{"log: position 3: not what was signed"}},
+		"a timestamp": {do: []string{`UPDATE events SET occurred_at = occurred_at - interval '1 microsecond' WHERE position = 2`}, want: []string{"log: position 2: not what was signed"}},
+		"a time that is none": {
+			do:   []string{`UPDATE events SET occurred_at = 'infinity' WHERE position = 3`},
+			want: []string{"log: position 3: not what was signed", "The tables were not compared"},
+		},
+		"the last time, to one that is none": {
+			do:   []string{`UPDATE events SET occurred_at = '-infinity' WHERE position IN (10, 11)`},
+			want: []string{"log: positions 10 to 11: not what was signed", "The tables were not compared"},
+		},
+		"a payload larger than any": {
+			do:   []string{`UPDATE events SET payload = json_build_object('forge_type', repeat('x', 200000), 'previous', null) WHERE position = 6`},
+			want: []string{"log: position 6: not what was signed"},
+		},
+		"one far ahead": {
+			do: []string{`INSERT INTO events SELECT 4611686018427387904, gen_random_uuid(), 'denials', 1, 'LoginDenied', 1, occurred_at, actor, gen_random_uuid(),
+				'{}', NULL FROM events WHERE position = 3`},
+			want: []string{"log: positions 12 to 4611686018427387903: missing", "The tables were not compared"},
+		},
+		"one deleted, with its hash": {
+			do:   []string{`DELETE FROM events WHERE position = 4`, `UPDATE log_tiles SET hashes = substring(hashes FROM 1 FOR 96) WHERE level = 0`},
+			want: []string{"log: position 4: missing, as is its stored hash", "log: positions 5 to 11: its stored hash is missing"},
+		},
 		"a correlation": {do: []string{`UPDATE events SET correlation_id = gen_random_uuid() WHERE position = 2`}, want: []string{"log: position 2: not what was signed"}},
 		"two rows swapped": {
 			do: []string{
